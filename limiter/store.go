@@ -1,0 +1,34 @@
+package limiter
+
+import "context"
+
+// Store keeps buckets and decides checks against them.
+//
+// Take decides checks[i] into results[i]; the two slices have the same
+// length. The checks are decided one after the other, each all or nothing,
+// as if alone, and as if at one moment. Checks must be valid (see
+// [Check.Validate]): if one is not, Take returns its error and decides none.
+//
+// A denial is a Result. An error means that at least one check was not
+// decided: those are the results whose Source is SourceNone. A check that was
+// not decided may still have been charged, when the answer was lost on its
+// way back; it has not been charged more than once.
+//
+// Take honours the deadline of ctx. It is safe for concurrent use.
+type Store interface {
+	Take(ctx context.Context, checks []Check, results []Result) error
+}
+
+// Prepare returns the first error of checks and marks every result as not
+// decided, which is how a Take begins.
+func Prepare(checks []Check, results []Result) error {
+	for i := range results {
+		results[i].Source = SourceNone
+	}
+	for i := range checks {
+		if err := checks[i].Validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
