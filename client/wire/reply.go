@@ -1,0 +1,224 @@
+package wire
+
+import (
+	"errors"
+	"strconv"
+)
+
+// Replies is the answer to a request with several checks. On the wire it is
+// {"allowed":true,"results":[...]}.
+type Replies struct {
+	// Allowed reports whether every one of the checks was allowed.
+	Allowed bool
+
+	// Results has an element for each of the checks, in their order.
+	Results []Reply
+
+	// Err is set in place of everything else when the request as a whole was
+	// refused.
+	Err *Error
+}
+
+// AppendReply appends r to dst. The policy is left out if there is none; if
+// Err is set there is nothing but it and the key.
+func AppendReply(dst []byte, r *Reply) []byte {
+	if r.Err != nil {
+		dst = append(dst, '{')
+		if r.Key != "" {
+			dst = append(appendString(append(dst, `"key":`...), r.Key), ',')
+		}
+		return append(appendError(dst, r.Err), '}')
+	}
+	dst = strconv.AppendBool(append(dst, `{"allowed":`...), r.Allowed)
+	dst = appendString(append(dst, `,"key":`...), r.Key)
+	dst = strconv.AppendInt(append(dst, `,"limit":`...), r.Limit, 10)
+	dst = strconv.AppendInt(append(dst, `,"remaining":`...), r.Remaining, 10)
+	dst = strconv.AppendInt(append(dst, `,"retry_after_ms":`...), r.RetryAfterMS, 10)
+	dst = strconv.AppendInt(append(dst, `,"reset_after_ms":`...), r.ResetAfterMS, 10)
+	dst = strconv.AppendInt(append(dst, `,"window_ms":`...), r.WindowMS, 10)
+	if r.Policy != "" {
+		dst = appendString(append(dst, `,"policy":`...), r.Policy)
+	}
+	dst = appendString(append(dst, `,"limit_name":`...), r.LimitName)
+	dst = appendString(append(dst, `,"source":`...), r.Source)
+	dst = strconv.AppendBool(append(dst, `,"degraded":`...), r.Degraded)
+	return append(dst, '}')
+}
+
+// AppendReplies appends r to dst.
+func AppendReplies(dst []byte, r *Replies) []byte {
+	if r.Err != nil {
+		return AppendError(dst, r.Err)
+	}
+	dst = strconv.AppendBool(append(dst, `{"allowed":`...), r.Allowed)
+	dst = append(dst, `,"results":[`...)
+	for i := range r.Results {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = AppendReply(dst, &r.Results[i])
+	}
+	return append(dst, ']', '}')
+}
+
+// AppendError appends the reply that refuses a request as a whole, which is
+// {"error":{"code":"...","message":"..."}}. [DecodeReply] and [DecodeReplies]
+// both read it.
+func AppendError(dst []byte, e *Error) []byte {
+	return append(appendError(append(dst, '{'), e), '}')
+}
+
+func appendError(dst []byte, e *Error) []byte {
+	dst = appendString(append(dst, `"error":{"code":`...), string(e.Code))
+	dst = appendString(append(dst, `,"message":`...), e.Message)
+	return append(dst, '}')
+}
+
+// DecodeReply reads the answer to one check. It ignores fields that it does
+// not know, since newer workers may add some, and is as strict as
+// [DecodeRequest] otherwise. A reply that says neither whether the check was
+// allowed nor what went wrong is an error.
+func DecodeReply(body []byte) (Reply, error) {
+	s := scanner{data: body, check: -1}
+	var r Reply
+	s.reply(&r)
+	s.end()
+	if s.err != nil {
+		return Reply{}, errReply(&s)
+	}
+	return r, nil
+}
+
+// DecodeReplies reads the answer to a request with several checks, by the
+// rules of [DecodeReply].
+func DecodeReplies(body []byte) (Replies, error) {
+	s := scanner{data: body, check: -1}
+	var r Replies
+	s.replies(&r)
+	s.end()
+	if s.err != nil {
+		return Replies{}, errReply(&s)
+	}
+	return r, nil
+}
+
+// errReply makes a plain error: an *Error is what a worker said, and this is
+// about something that no worker should say.
+func errReply(s *scanner) error {
+	return errors.New("not a reply: " + s.err.Message)
+}
+
+func (s *scanner) reply(r *Reply) {
+	answered := false
+	for n := 0; s.member(n); n++ {
+		switch string(s.name) {
+		case "allowed":
+			answered = true
+			r.Allowed = s.boolean()
+		case "key":
+			r.Key = string(s.str())
+		case "limit":
+			r.Limit = s.count()
+		case "remaining":
+			r.Remaining = s.count()
+		case "retry_after_ms":
+			r.RetryAfterMS = s.count()
+		case "reset_after_ms":
+			r.ResetAfterMS = s.count()
+		case "window_ms":
+			r.WindowMS = s.count()
+		case "policy":
+			r.Policy = string(s.str())
+		case "limit_name":
+			r.LimitName = s.limitName()
+		case "source":
+			r.Source = s.source()
+		case "degraded":
+			r.Degraded = s.boolean()
+		case "error":
+			r.Err = s.errorValue()
+		default:
+			s.skip(0)
+		}
+	}
+	switch {
+	case s.err != nil:
+	case r.Err != nil:
+		*r = Reply{Key: r.Key, Err: r.Err}
+	case !answered:
+		s.fail(`it has neither "allowed" nor "error"`)
+	}
+}
+
+func (s *scanner) replies(r *Replies) {
+	answered := false
+	for n := 0; s.member(n); n++ {
+		switch string(s.name) {
+		case "allowed":
+			answered = true
+			r.Allowed = s.boolean()
+		case "results":
+			r.Results = s.results()
+		case "error":
+			r.Err = s.errorValue()
+		default:
+			s.skip(0)
+		}
+	}
+	switch {
+	case s.err != nil:
+	case r.Err != nil:
+		*r = Replies{Err: r.Err}
+	case !answered || r.Results == nil:
+		s.fail(`it has neither "allowed" and "results" nor "error"`)
+	}
+}
+
+func (s *scanner) results() []Reply {
+	results := []Reply{}
+	for n := 0; s.element(n); n++ {
+		results = append(results, Reply{})
+		s.reply(&results[n])
+	}
+	return results
+}
+
+func (s *scanner) errorValue() *Error {
+	e := &Error{}
+	for n := 0; s.member(n); n++ {
+		switch string(s.name) {
+		case "code":
+			e.Code = Code(s.str())
+		case "message":
+			e.Message = string(s.str())
+		default:
+			s.skip(0)
+		}
+	}
+	if e.Code == "" {
+		s.fail("the error has no code")
+	}
+	return e
+}
+
+// limitName and source spare the words that nearly every reply has an
+// allocation.
+
+func (s *scanner) limitName() string {
+	text := s.str()
+	if string(text) == "default" {
+		return "default"
+	}
+	return string(text)
+}
+
+func (s *scanner) source() string {
+	text := s.str()
+	switch string(text) {
+	case "redis":
+		return "redis"
+	case "memory":
+		return "memory"
+	}
+	return string(text)
+}

@@ -1,0 +1,345 @@
+package wire
+
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Bounds of an inline limit's interval.
+const (
+	minInterval = time.Millisecond
+	maxInterval = 366 * 24 * time.Hour
+)
+
+// maxPolicyName bounds the name of a policy, in bytes.
+const maxPolicyName = 64
+
+// fields are the members of a request, in the order of their bits in a
+// fieldSet; the first checkFields of them are those of a check as well.
+var fields = [...]string{"key", "rate", "interval", "burst", "cost", "algorithm", "policy", "checks", "mode"}
+
+const checkFields = 7
+
+// fieldSet has a bit for each of fields.
+type fieldSet uint16
+
+func (f fieldSet) has(name string) bool { return f&bit(name) != 0 }
+
+func bit(name string) fieldSet {
+	for i := range fields {
+		if fields[i] == name {
+			return 1 << i
+		}
+	}
+	return 0
+}
+
+// DecodeRequest reads the body of a request. It accepts exactly what the
+// fields of [Request] allow: an unknown or repeated field, a wrong type, a
+// number that is not a plain integer, or anything before or after the object
+// is refused, because a field that is silently ignored or replaced is a limit
+// that silently does not hold. The error is an *[Error] of
+// [CodeInvalidRequest], or of [CodeInvalidKey] for a key that [CheckKey]
+// refuses; its message begins with the path of the field, as in
+// "checks[3].cost: -1 must not be negative".
+func DecodeRequest(body []byte) (Request, error) {
+	if len(body) == 0 {
+		return Request{Cost: 1}, nil
+	}
+	if len(body) > MaxRequest {
+		return Request{}, Errorf(CodeInvalidRequest, "the body has %d bytes and must have at most %d", len(body), MaxRequest)
+	}
+	s := scanner{data: body, check: -1}
+	if s.peek() != '{' {
+		return Request{}, notAnObject(&s)
+	}
+	var r Request
+	s.request(&r)
+	s.end()
+	if s.err != nil {
+		return Request{}, s.err
+	}
+	return r, nil
+}
+
+func notAnObject(s *scanner) *Error {
+	what := s.kind()
+	switch {
+	case strings.HasPrefix(string(s.data), "\xef\xbb\xbf"):
+		what = "a byte order mark"
+	case what == "":
+		what = quote(string(s.data))
+	}
+	return Errorf(CodeInvalidRequest, "the body must be empty or a JSON object, not %s", what)
+}
+
+// request reads a request, or the check whose index is in s.check.
+func (s *scanner) request(r *Request) {
+	r.Cost = 1
+	var seen fieldSet
+	for n := 0; s.member(n); n++ {
+		b := bit(string(s.name))
+		if b == 0 {
+			s.fail("unknown field %s%s", quote(string(s.name)), s.hint())
+			return
+		}
+		if seen&b != 0 {
+			s.fail("the field %q stands there twice", s.name)
+			return
+		}
+		seen |= b
+		s.value(r)
+		s.field = ""
+	}
+	if s.err == nil {
+		s.together(seen)
+	}
+}
+
+// value reads the value of the member that was found last.
+func (s *scanner) value(r *Request) {
+	switch string(s.name) {
+	case "key":
+		s.field = "key"
+		r.Key = string(s.str())
+		if s.err != nil {
+			return
+		}
+		if e := checkKey(r.Key); e != nil {
+			s.fail("%s", e.Message)
+			s.err.Code = CodeInvalidKey
+		}
+	case "rate":
+		s.field = "rate"
+		r.Rate = s.positive()
+	case "interval":
+		s.field = "interval"
+		r.IntervalMicros = s.interval()
+	case "burst":
+		s.field = "burst"
+		r.Burst = s.positive()
+	case "cost":
+		s.field = "cost"
+		r.Cost = s.count()
+	case "algorithm":
+		s.field = "algorithm"
+		r.Algorithm = s.oneOf(AlgorithmTokenBucket)
+	case "policy":
+		s.field = "policy"
+		r.Policy = s.policyName()
+	case "checks":
+		s.field = "checks"
+		r.Checks = s.checks()
+	case "mode":
+		s.field = "mode"
+		if s.check >= 0 {
+			s.fail("belongs beside checks, not into one of them")
+			return
+		}
+		r.Mode = s.oneOf(ModeEach)
+	}
+}
+
+func (s *scanner) checks() []Request {
+	if s.check >= 0 {
+		s.fail("a check cannot hold checks of its own")
+		return nil
+	}
+	var checks []Request
+	for n := 0; s.element(n); n++ {
+		if n == MaxChecks {
+			s.fail("more than %d; send the rest in another request", MaxChecks)
+			break
+		}
+		checks = append(checks, Request{})
+		s.check, s.field = n, ""
+		s.request(&checks[n])
+		s.check, s.field = -1, "checks"
+	}
+	if s.err == nil && len(checks) == 0 {
+		s.fail("must hold at least one check")
+	}
+	return checks
+}
+
+// together checks what the fields of one object require of one another.
+func (s *scanner) together(seen fieldSet) {
+	if seen.has("checks") {
+		if extra := seen &^ (bit("checks") | bit("mode")); extra != 0 {
+			s.fail("%s cannot stand beside checks; put it into each of them", extra.first())
+		}
+		return
+	}
+	switch {
+	case s.check >= 0 && !seen.has("key"):
+		s.fail("the key is missing")
+	case seen.has("mode"):
+		s.fail("mode is for requests with checks; leave it out")
+	case seen.has("rate") && !seen.has("interval"):
+		s.fail(`rate needs an interval, as in "rate":5,"interval":"1s"`)
+	case !seen.has("rate"):
+		if lone := seen & (bit("interval") | bit("burst") | bit("algorithm")); lone != 0 {
+			s.fail(`%s needs a rate, as in "rate":5,"interval":"1s"`, lone.first())
+		}
+	}
+}
+
+// first returns the name of the first field in f.
+func (f fieldSet) first() string {
+	for i := range fields {
+		if f&(1<<i) != 0 {
+			return fields[i]
+		}
+	}
+	return ""
+}
+
+func (s *scanner) positive() int64 {
+	n := s.count()
+	if n == 0 {
+		s.fail("must be at least 1")
+	}
+	return n
+}
+
+// interval reads a Go duration and returns it in microseconds.
+func (s *scanner) interval() int64 {
+	text := s.str()
+	if s.err != nil {
+		return 0
+	}
+	d, err := time.ParseDuration(string(text))
+	switch {
+	case err != nil:
+		s.fail(`%s is not a duration such as "1s", "500ms" or "1h30m"`, quote(string(text)))
+	case d < minInterval || d > maxInterval:
+		s.fail("%s must be between 1ms and 8784h, which is 366 days", quote(string(text)))
+	case d%time.Microsecond != 0:
+		s.fail("%s must be in whole microseconds", quote(string(text)))
+	default:
+		return d.Microseconds()
+	}
+	return 0
+}
+
+// oneOf reads one of the words, and returns it without allocating.
+func (s *scanner) oneOf(words ...string) string {
+	text := s.str()
+	for _, w := range words {
+		if string(text) == w {
+			return w
+		}
+	}
+	s.fail("%s is unknown; there is %s", quote(string(text)), strings.Join(words, ", "))
+	return ""
+}
+
+func (s *scanner) policyName() string {
+	name := string(s.str())
+	if s.err != nil {
+		return ""
+	}
+	ok := len(name) > 0 && len(name) <= maxPolicyName
+	for i := range len(name) {
+		c := name[i]
+		ok = ok && (plain[c] || c == '.')
+	}
+	if !ok {
+		s.fail("%s is no name of a policy, which is 1 to %d of A-Z a-z 0-9 _ : @ / + = ~ . and -; leave it out to use the one that matches the key", quote(name), maxPolicyName)
+	}
+	return name
+}
+
+// AppendRequest appends the body of r to dst in its shortest form: fields that
+// are absent, and a cost of 1, are left out, and of a request that says
+// nothing the body is empty. It checks nothing; [DecodeRequest] does.
+func AppendRequest(dst []byte, r *Request) []byte {
+	if len(r.Checks) > 0 {
+		dst = append(dst, `{"checks":[`...)
+		for i := range r.Checks {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendCheck(dst, &r.Checks[i])
+		}
+		dst = append(dst, ']')
+		if r.Mode != "" {
+			dst = appendString(append(dst, `,"mode":`...), r.Mode)
+		}
+		return append(dst, '}')
+	}
+	start := len(dst)
+	dst = appendCheck(dst, r)
+	if string(dst[start:]) == "{}" {
+		return dst[:start]
+	}
+	return dst
+}
+
+func appendCheck(dst []byte, r *Request) []byte {
+	dst = append(dst, '{')
+	if r.Key != "" {
+		dst = append(appendString(append(dst, `"key":`...), r.Key), ',')
+	}
+	if r.Rate != 0 {
+		dst = append(strconv.AppendInt(append(dst, `"rate":`...), r.Rate, 10), ',')
+		dst = append(appendInterval(append(dst, `"interval":`...), r.IntervalMicros), ',')
+	}
+	if r.Burst != 0 {
+		dst = append(strconv.AppendInt(append(dst, `"burst":`...), r.Burst, 10), ',')
+	}
+	if r.Cost != 1 {
+		dst = append(strconv.AppendInt(append(dst, `"cost":`...), r.Cost, 10), ',')
+	}
+	if r.Algorithm != "" {
+		dst = append(appendString(append(dst, `"algorithm":`...), r.Algorithm), ',')
+	}
+	if r.Policy != "" {
+		dst = append(appendString(append(dst, `"policy":`...), r.Policy), ',')
+	}
+	return endObject(dst)
+}
+
+// endObject closes an object whose members each end with a comma.
+func endObject(dst []byte) []byte {
+	if dst[len(dst)-1] == ',' {
+		dst = dst[:len(dst)-1]
+	}
+	return append(dst, '}')
+}
+
+// appendInterval appends a duration in the largest unit in which it is whole.
+func appendInterval(dst []byte, micros int64) []byte {
+	n, unit := micros, "us"
+	for _, larger := range [...]struct {
+		size int64
+		unit string
+	}{{1000, "ms"}, {1000, "s"}, {60, "m"}, {60, "h"}} {
+		if n == 0 || n%larger.size != 0 {
+			break
+		}
+		n, unit = n/larger.size, larger.unit
+	}
+	dst = strconv.AppendInt(append(dst, '"'), n, 10)
+	return append(append(dst, unit...), '"')
+}
+
+// appendString appends s as a JSON string. What is not UTF-8 becomes U+FFFD.
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			dst = append(dst, '\\', byte(r))
+		case r < 0x20:
+			dst = append(dst, '\\', 'u', '0', '0', upperHex[r>>4], upperHex[r&15])
+		case r < utf8.RuneSelf:
+			dst = append(dst, byte(r))
+		default:
+			dst = utf8.AppendRune(dst, r)
+		}
+	}
+	return append(dst, '"')
+}
