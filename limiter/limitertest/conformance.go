@@ -1,0 +1,433 @@
+// Package limitertest is the contract that every limiter.Store signs, and
+// tools to test what is built on one.
+//
+//   - [Run] checks that a store behaves as limiter.Store promises;
+//   - [Twin] puts the same random questions to two stores and expects the same
+//     answers, field by field;
+//   - [Failing], [Slow] and [Counting] are stores to test decorators with.
+package limitertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/quotaworker/ratelimit/limiter"
+)
+
+// A TimedStore is a store that can be told the time.
+type TimedStore interface {
+	limiter.Store
+	TakeAt(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error
+}
+
+// Epoch is the time at which the scripts below begin. It is not a multiple of
+// anything, so that a store that counts in seconds cannot pass by luck.
+var Epoch = time.UnixMicro(1_763_712_000_123_457)
+
+// MustCompile compiles a limit or fails the test.
+func MustCompile(tb testing.TB, l limiter.Limit) *limiter.Rule {
+	tb.Helper()
+	r, err := l.Compile()
+	if err != nil {
+		tb.Fatalf("Compile(%s): %v", l, err)
+	}
+	return r
+}
+
+// Run checks that the stores which open returns keep the contract of
+// limiter.Store. Each call of open must return a store without buckets.
+func Run(t *testing.T, open func(t *testing.T) TimedStore) {
+	t.Run("Script", func(t *testing.T) { testScript(t, open) })
+	t.Run("AllOrNothing", func(t *testing.T) { testAllOrNothing(t, open(t)) })
+	t.Run("OneAfterTheOther", func(t *testing.T) { testOrder(t, open(t)) })
+	t.Run("KeysDoNotMix", func(t *testing.T) { testKeysDoNotMix(t, open(t)) })
+	t.Run("ChangedLimit", func(t *testing.T) { testChangedLimit(t, open(t)) })
+	t.Run("Invalid", func(t *testing.T) { testInvalid(t, open(t)) })
+	t.Run("RealClock", func(t *testing.T) { testRealClock(t, open(t)) })
+	t.Run("Concurrent", func(t *testing.T) { testConcurrent(t, open(t)) })
+	t.Run("WaitRetryAfter", func(t *testing.T) { testWaitRetryAfter(t, open(t)) })
+}
+
+// row is one step of a script: at this time after Epoch, do op with this cost
+// and expect that.
+type row struct {
+	at         time.Duration
+	op         limiter.Op
+	cost       int64
+	allowed    bool
+	remaining  int64
+	retryAfter time.Duration
+	resetAfter time.Duration
+}
+
+func testScript(t *testing.T, open func(t *testing.T) TimedStore) {
+	const (
+		take, refund, reset = limiter.Take, limiter.Refund, limiter.Reset
+		ms, s, us           = time.Millisecond, time.Second, time.Microsecond
+		day                 = 24 * time.Hour
+	)
+	for _, tt := range []struct {
+		name  string
+		limit limiter.Limit
+		rows  []row
+	}{
+		{"burst 5 at 1/s", limiter.Limit{Rate: 1, Interval: s, Burst: 5}, []row{
+			{0, take, 0, true, 5, 0, 0},
+			{0, take, 1, true, 4, 0, 1 * s},
+			{0, take, 1, true, 3, 0, 2 * s},
+			{0, take, 1, true, 2, 0, 3 * s},
+			{0, take, 1, true, 1, 0, 4 * s},
+			{0, take, 1, true, 0, 0, 5 * s},
+			{0, take, 1, false, 0, 1 * s, 5 * s},
+			{0, take, 5, false, 0, 5 * s, 5 * s},
+			{0, take, 0, true, 0, 0, 5 * s},
+			{3 * s, take, 1, true, 2, 0, 3 * s},
+			{3100 * ms, take, 1, true, 1, 0, 3900 * ms},
+			{3100 * ms, take, 2, false, 1, 900 * ms, 3900 * ms},
+			{4 * s, take, 2, true, 0, 0, 5 * s},
+			{9 * s, take, 0, true, 5, 0, 0},
+			{1000 * s, take, 5, true, 0, 0, 5 * s}, // never more than the burst
+			{1000 * s, take, 1, false, 0, 1 * s, 5 * s},
+		}},
+		{"burst 1", limiter.Limit{Rate: 1, Interval: time.Minute}, []row{
+			{0, take, 1, true, 0, 0, 60 * s},
+			{0, take, 1, false, 0, 60 * s, 60 * s},
+			{60*s - us, take, 1, false, 0, us, us},
+			{60 * s, take, 1, true, 0, 0, 60 * s},
+			{60 * s, take, 1, false, 0, 60 * s, 60 * s},
+		}},
+		{"a rate that does not divide: 3/s", limiter.Limit{Rate: 3, Interval: s}, []row{
+			{0, take, 3, true, 0, 0, 1 * s},
+			{0, take, 1, false, 0, 333334 * us, 1 * s},
+			{333333 * us, take, 1, false, 0, us, 666667 * us},
+			{333334 * us, take, 1, true, 0, 0, 1 * s}, // 2/3 us of refill kept
+			{666667 * us, take, 1, true, 0, 0, 1 * s}, // and again
+			{1 * s, take, 1, true, 0, 0, 1 * s},       // exactly a second: nothing was lost
+			{1 * s, take, 1, false, 0, 333334 * us, 1 * s},
+			{1333333 * us, take, 1, false, 0, us, 666667 * us},
+		}},
+		{"more than one per microsecond", limiter.Limit{Rate: 1_000_000_000, Interval: s, Burst: 10_000}, []row{
+			{0, take, 10_000, true, 0, 0, 10 * us},
+			{0, take, 1, false, 0, us, 10 * us},
+			{1 * us, take, 1000, true, 0, 0, 10 * us},
+			{1 * us, take, 1, false, 0, us, 10 * us},
+			{3 * us, take, 1, true, 1999, 0, 9 * us}, // 8.001 us, and full at a whole one
+		}},
+		{"an interval under a second", limiter.Limit{Rate: 5, Interval: 500 * ms}, []row{
+			{0, take, 5, true, 0, 0, 500 * ms},
+			{0, take, 1, false, 0, 100 * ms, 500 * ms},
+			{100 * ms, take, 1, true, 0, 0, 500 * ms},
+		}},
+		{"refund and reset", limiter.Limit{Rate: 10, Interval: s}, []row{
+			{0, refund, 3, true, 10, 0, 0}, // never more than full
+			{0, take, 7, true, 3, 0, 700 * ms},
+			{0, refund, 2, true, 5, 0, 500 * ms},
+			{0, take, 6, false, 5, 100 * ms, 500 * ms},
+			{0, refund, 100, true, 10, 0, 0},
+			{0, take, 10, true, 0, 0, 1 * s},
+			{0, reset, 0, true, 10, 0, 0},
+			{0, take, 10, true, 0, 0, 1 * s},
+			{0, refund, 0, true, 0, 0, 1 * s},
+		}},
+		{"the clock jumps back", limiter.Limit{Rate: 1, Interval: s, Burst: 5}, []row{
+			{3600 * s, take, 2, true, 3, 0, 2 * s},
+			{0, take, 1, false, 0, 1 * s, 5 * s}, // empty at worst
+			{1 * s, take, 1, false, 0, 1 * s, 5 * s},
+			{3600 * s, take, 1, true, 2, 0, 3 * s}, // and forgotten when it is back
+		}},
+		{"milliseconds: two hundred leap years", limiter.Limit{Rate: 1, Interval: 366 * day, Burst: 200}, []row{
+			{0, take, 200, true, 0, 0, 200*366*day - 457*us},
+			{0, take, 1, false, 0, 366*day - 457*us, 200*366*day - 457*us},
+			{366*day - 458*us, take, 1, false, 0, us, 199*366*day + us},
+			{366*day - 457*us, take, 1, true, 0, 0, 200 * 366 * day},
+			{366*day - 457*us, reset, 0, true, 200, 0, 0},
+		}},
+		{"seconds: a hundred million a leap year", limiter.Limit{Rate: 3, Interval: 366 * day, Burst: 100_000_000}, []row{
+			{0, take, 1, true, 99_999_999, 0, 122*day - 123457*us},
+			{0, take, 3, true, 99_999_996, 0, 488*day - 123457*us},
+			{122*day - 123457*us, take, 0, true, 99_999_997, 0, 366 * day},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			store := open(t)
+			rule := MustCompile(t, tt.limit)
+			for i, row := range tt.rows {
+				check := limiter.Check{Op: row.op, Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: row.cost}}}
+				got := takeAt(t, store, Epoch.Add(row.at), check)[0]
+				want := limiter.Level{Admitted: row.allowed, Remaining: row.remaining, RetryAfter: row.retryAfter, ResetAfter: row.resetAfter}
+				if got.Allowed != row.allowed || len(got.Levels) != 1 || got.Levels[0] != want {
+					t.Fatalf("step %d at %s, op %d, cost %d:\n got %+v\nwant %+v", i, row.at, row.op, row.cost, got, want)
+				}
+			}
+		})
+	}
+}
+
+func testAllOrNothing(t *testing.T, store TimedStore) {
+	minute := MustCompile(t, limiter.Limit{Name: "minute", Rate: 60, Interval: time.Minute, Burst: 10})
+	day := MustCompile(t, limiter.Limit{Name: "day", Rate: 15, Interval: 24 * time.Hour})
+	both := func(cost int64) limiter.Check {
+		return limiter.Check{Demands: []limiter.Demand{{Key: "k", Rule: minute, Cost: cost}, {Key: "k", Rule: day, Cost: cost}}}
+	}
+	for i, step := range []struct {
+		cost          int64
+		allowed       bool
+		minute, day   int64
+		binding       int
+		retryAtLeast  time.Duration
+		retryAtMost   time.Duration
+		minuteAdmits  bool
+		dayAdmits     bool
+		secondsPassed int
+	}{
+		{cost: 8, allowed: true, minute: 2, day: 7, binding: 0, minuteAdmits: true, dayAdmits: true},
+		{cost: 3, allowed: false, minute: 2, day: 7, binding: 0, retryAtLeast: time.Second, retryAtMost: time.Second, dayAdmits: true},
+		{cost: 6, allowed: true, minute: 4, day: 1, binding: 1, minuteAdmits: true, dayAdmits: true, secondsPassed: 20},
+		{cost: 2, allowed: false, minute: 4, day: 1, binding: 1, retryAtLeast: time.Hour, retryAtMost: 24 * time.Hour, minuteAdmits: true, secondsPassed: 20},
+		{cost: 1, allowed: true, minute: 3, day: 0, binding: 1, minuteAdmits: true, dayAdmits: true, secondsPassed: 20},
+	} {
+		got := takeAt(t, store, Epoch.Add(time.Duration(step.secondsPassed)*time.Second), both(step.cost))[0]
+		if got.Allowed != step.allowed || got.Binding() != step.binding || len(got.Levels) != 2 ||
+			got.Levels[0].Remaining != step.minute || got.Levels[1].Remaining != step.day ||
+			got.Levels[0].Admitted != step.minuteAdmits || got.Levels[1].Admitted != step.dayAdmits ||
+			got.RetryAfter() < step.retryAtLeast || got.RetryAfter() > step.retryAtMost {
+			t.Fatalf("step %d: got %+v, want %+v", i, got, step)
+		}
+	}
+}
+
+// testOrder decides a whole batch, in which checks of one bucket follow each
+// other with different costs, peeks and refunds between them.
+func testOrder(t *testing.T, store TimedStore) {
+	rule := MustCompile(t, limiter.Limit{Rate: 10, Interval: time.Second})
+	var checks []limiter.Check
+	add := func(op limiter.Op, key string, cost int64) {
+		checks = append(checks, limiter.Check{Op: op, Demands: []limiter.Demand{{Key: key, Rule: rule, Cost: cost}}})
+	}
+	var want []string
+	for _, s := range []struct {
+		op   limiter.Op
+		key  string
+		cost int64
+		want string
+	}{
+		{limiter.Take, "a", 4, "true 6"},
+		{limiter.Take, "b", 1, "true 9"},
+		{limiter.Take, "a", 4, "true 2"},
+		{limiter.Take, "a", 4, "false 2"},
+		{limiter.Take, "a", 0, "true 2"},
+		{limiter.Take, "a", 1, "true 1"},
+		{limiter.Refund, "a", 3, "true 4"},
+		{limiter.Take, "a", 4, "true 0"},
+		{limiter.Take, "a", 1, "false 0"},
+		{limiter.Take, "b", 9, "true 0"},
+		{limiter.Reset, "a", 0, "true 10"},
+		{limiter.Take, "a", 10, "true 0"},
+		{limiter.Take, "c", 0, "true 10"},
+	} {
+		add(s.op, s.key, s.cost)
+		want = append(want, s.want)
+	}
+	for i, res := range takeAt(t, store, Epoch, checks...) {
+		if got := fmt.Sprint(res.Allowed, res.Levels[0].Remaining); got != want[i] {
+			t.Errorf("check %d: got %q, want %q", i, got, want[i])
+		}
+	}
+}
+
+func testKeysDoNotMix(t *testing.T, store TimedStore) {
+	names := []string{"a", "b", "a-b", "default"}
+	keys := []string{"a", "b", "a.b", "a.b.default", "a:b", "a}:b", "{a}", "", "A", "a%2Eb", "a-b", "a\x00b"}
+	var checks []limiter.Check
+	for _, name := range names {
+		rule := MustCompile(t, limiter.Limit{Name: name, Rate: 1, Interval: time.Hour})
+		for _, key := range keys {
+			checks = append(checks, limiter.Check{Demands: []limiter.Demand{{Key: key, Rule: rule, Cost: 1}}})
+		}
+	}
+	for round, want := range []bool{true, false} {
+		for i, res := range takeAt(t, store, Epoch, checks...) {
+			if d := checks[i].Demands[0]; res.Allowed != want {
+				t.Errorf("round %d: key %q, limit %q: allowed %t, want %t", round, d.Key, d.Rule.Name(), res.Allowed, want)
+			}
+		}
+	}
+}
+
+// testChangedLimit changes the limit of a bucket that is in use: the time to
+// full stays, at most that of the new capacity.
+func testChangedLimit(t *testing.T, store TimedStore) {
+	slow := MustCompile(t, limiter.Limit{Rate: 1, Interval: time.Second, Burst: 10})
+	fast := MustCompile(t, limiter.Limit{Rate: 4, Interval: time.Second, Burst: 100})
+	small := MustCompile(t, limiter.Limit{Rate: 1, Interval: time.Second, Burst: 3})
+	year := MustCompile(t, limiter.Limit{Rate: 1, Interval: 366 * 24 * time.Hour, Burst: 200}) // in milliseconds
+	for i, step := range []struct {
+		rule      *limiter.Rule
+		cost      int64
+		allowed   bool
+		remaining int64
+		reset     time.Duration
+	}{
+		{slow, 6, true, 4, 6 * time.Second},
+		{fast, 0, true, 76, 6 * time.Second},
+		{small, 0, true, 0, 3 * time.Second},
+		{small, 1, false, 0, 3 * time.Second},
+		{slow, 0, true, 4, 6 * time.Second}, // a denial wrote nothing
+		{year, 0, true, 199, 6 * time.Second},
+	} {
+		check := limiter.Check{Demands: []limiter.Demand{{Key: "k", Rule: step.rule, Cost: step.cost}}}
+		got := takeAt(t, store, Epoch, check)[0]
+		l := got.Levels[0]
+		if step.rule == year { // rounded up to its tick
+			l.ResetAfter = l.ResetAfter.Truncate(time.Second)
+		}
+		if got.Allowed != step.allowed || l.Remaining != step.remaining || l.ResetAfter != step.reset {
+			t.Fatalf("step %d: got %+v, want %+v", i, got, step)
+		}
+	}
+}
+
+func testInvalid(t *testing.T, store TimedStore) {
+	rule := MustCompile(t, limiter.Limit{Rate: 5, Interval: time.Second})
+	ok := limiter.Check{Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: 1}}}
+	for _, tt := range []struct {
+		name  string
+		check limiter.Check
+		want  error
+	}{
+		{"no demands", limiter.Check{}, limiter.ErrInvalidCheck},
+		{"17 demands", limiter.Check{Demands: make([]limiter.Demand, 17)}, limiter.ErrInvalidCheck},
+		{"no rule", limiter.Check{Demands: []limiter.Demand{{Key: "k", Cost: 1}}}, limiter.ErrInvalidCheck},
+		{"negative cost", limiter.Check{Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: -1}}}, limiter.ErrInvalidCheck},
+		{"negative refund", limiter.Check{Op: limiter.Refund, Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: -1}}}, limiter.ErrInvalidCheck},
+		{"unknown op", limiter.Check{Op: 3, Demands: ok.Demands}, limiter.ErrInvalidCheck},
+		{"one bucket twice", limiter.Check{Demands: []limiter.Demand{ok.Demands[0], ok.Demands[0]}}, limiter.ErrInvalidCheck},
+		{"cost 6 of 5", limiter.Check{Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: 6}}}, limiter.ErrCostExceedsBurst},
+		{"cost 2^62", limiter.Check{Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: 1 << 62}}}, limiter.ErrCostExceedsBurst},
+	} {
+		checks := []limiter.Check{ok, tt.check}
+		results := make([]limiter.Result, 2)
+		results[0].Source = limiter.SourceRedis // must be cleared
+		if err := store.TakeAt(t.Context(), Epoch, checks, results); !errors.Is(err, tt.want) {
+			t.Errorf("%s: got error %v, want %v", tt.name, err, tt.want)
+		}
+		if results[0].Source != limiter.SourceNone {
+			t.Errorf("%s: the valid check of the batch was decided", tt.name)
+		}
+	}
+	if got := takeAt(t, store, Epoch, limiter.Check{Demands: []limiter.Demand{{Key: "k", Rule: rule}}})[0]; got.Levels[0].Remaining != 5 {
+		t.Errorf("after refused batches %d of 5 tokens are left", got.Levels[0].Remaining)
+	}
+}
+
+func testRealClock(t *testing.T, store TimedStore) {
+	rule := MustCompile(t, limiter.Limit{Rate: 1, Interval: 50 * time.Millisecond})
+	check := []limiter.Check{{Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: 1}}}}
+	results := make([]limiter.Result, 1)
+	take := func() limiter.Result {
+		t.Helper()
+		if err := store.Take(t.Context(), check, results); err != nil {
+			t.Fatal(err)
+		}
+		return results[0]
+	}
+	if got := take(); !got.Allowed || got.Source == limiter.SourceNone {
+		t.Fatalf("first: got %+v, want allowed", got)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		got := take()
+		if got.Allowed {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no token came back within 10 s")
+		}
+		if wait := got.RetryAfter(); wait <= 0 || wait > 50*time.Millisecond {
+			t.Fatalf("denied with retry after %s, want more than 0 and at most 50 ms", wait)
+		} else {
+			time.Sleep(wait)
+		}
+	}
+}
+
+// testConcurrent asks for one bucket from many goroutines at one moment:
+// exactly the burst is granted.
+func testConcurrent(t *testing.T, store TimedStore) {
+	const callers, each, burst = 16, 50, 100
+	rule := MustCompile(t, limiter.Limit{Rate: 1, Interval: time.Hour, Burst: burst})
+	granted := make(chan int)
+	for range callers {
+		go func() {
+			n := 0
+			check := []limiter.Check{{Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: 1}}}}
+			results := make([]limiter.Result, 1)
+			for range each {
+				if err := store.TakeAt(t.Context(), Epoch, check, results); err != nil {
+					t.Error(err)
+				}
+				if results[0].Allowed {
+					n++
+				}
+			}
+			granted <- n
+		}()
+	}
+	total := 0
+	for range callers {
+		total += <-granted
+	}
+	if total != burst {
+		t.Errorf("%d of %d checks were granted, want %d", total, callers*each, burst)
+	}
+}
+
+// testWaitRetryAfter holds retry_after to its word: wait that long and the
+// check passes, a microsecond less and it does not.
+func testWaitRetryAfter(t *testing.T, store TimedStore) {
+	for i, l := range []limiter.Limit{
+		{Rate: 1, Interval: time.Second, Burst: 5},
+		{Rate: 7, Interval: time.Minute, Burst: 3},
+		{Rate: 1_000_003, Interval: time.Second, Burst: 2_000_000},
+		{Rate: 1, Interval: 366 * 24 * time.Hour, Burst: 200},
+		{Rate: 1_000_003, Interval: 24 * time.Hour, Burst: 10_000_000},
+	} {
+		rule := MustCompile(t, l)
+		take := func(now time.Time, cost int64) limiter.Result {
+			return takeAt(t, store, now, limiter.Check{Demands: []limiter.Demand{{Key: fmt.Sprint("k", i), Rule: rule, Cost: cost}}})[0]
+		}
+		now := Epoch
+		take(now, rule.Limit().Burst)
+		for _, cost := range []int64{1, 2, rule.Limit().Burst} {
+			res := take(now, cost)
+			wait := res.RetryAfter()
+			if res.Allowed || wait <= 0 {
+				t.Fatalf("%s: cost %d of an empty bucket: got %+v", l, cost, res)
+			}
+			if early := take(now.Add(wait-time.Microsecond), cost); early.Allowed {
+				t.Errorf("%s: cost %d passed a microsecond before its retry_after of %s", l, cost, wait)
+			}
+			now = now.Add(wait)
+			if late := take(now, cost); !late.Allowed {
+				t.Errorf("%s: cost %d did not pass after its retry_after of %s", l, cost, wait)
+			}
+		}
+	}
+}
+
+// takeAt decides checks or fails the test.
+func takeAt(tb testing.TB, store TimedStore, now time.Time, checks ...limiter.Check) []limiter.Result {
+	tb.Helper()
+	results := make([]limiter.Result, len(checks))
+	if err := store.TakeAt(tb.Context(), now, checks, results); err != nil {
+		tb.Fatalf("TakeAt: %v", err)
+	}
+	for i := range results {
+		if results[i].Source == limiter.SourceNone {
+			tb.Fatalf("check %d: not decided, without an error", i)
+		}
+	}
+	return results
+}

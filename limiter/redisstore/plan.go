@@ -1,0 +1,243 @@
+package redisstore
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/quotaworker/ratelimit/limiter"
+)
+
+// maxBuckets bounds the keys of one script call; Lua's unpack fails at 8000.
+const maxBuckets = 4000
+
+// plan is one call of the script: some checks of a batch, in their order, and
+// the buckets they need.
+type plan struct {
+	checks  []int // indexes into the batch
+	demands []int // the bucket of each demand of each check, in order
+	buckets []bucket
+	steps   []step
+	byName  map[string]int // redis key -> bucket
+	order   []int          // buckets in the order of the script's KEYS
+}
+
+// bucket is one key of the script.
+type bucket struct {
+	name string // in Redis
+	rule *limiter.Rule
+	step int  // the last step that names it, or -1
+	busy bool // more than one step names it
+}
+
+// step is the same check, asked so many times.
+type step struct {
+	times int64
+	needs []need
+}
+
+// need is what a step takes from a bucket, in units; negative gives back.
+type need struct {
+	bucket int
+	units  int64
+}
+
+// bucketName is injective: a canonical key holds no braces and the name of a
+// limit no colon.
+func bucketName(d *limiter.Demand) string {
+	return "rl:{" + d.Key + "}:" + d.Rule.Name()
+}
+
+// planBatch spreads a batch over as few script calls as it takes. Calls must
+// run in the order of the plans, at least those that share buckets.
+//
+// One call would do, but for two things: keys of different slots do not go
+// together in a cluster, and a bucket has one rule in a call, so if a batch
+// names a bucket under two (somebody changes their inline limit), the second
+// begins another plan.
+func planBatch(checks []limiter.Check, slots bool) ([]*plan, error) {
+	var plans []*plan
+	current := make(map[uint16]*plan, 1)
+	for i := range checks {
+		c := &checks[i]
+		var slot uint16
+		if slots {
+			slot = slotOf(c.Demands[0].Key)
+			for j := range c.Demands {
+				if slotOf(c.Demands[j].Key) != slot {
+					return nil, fmt.Errorf("%w: keys %q and %q are in different slots of Redis Cluster and cannot be taken together", limiter.ErrInvalidCheck, c.Demands[0].Key, c.Demands[j].Key)
+				}
+			}
+		}
+		p := current[slot]
+		if p == nil || !p.add(i, c) {
+			p = &plan{byName: make(map[string]int, len(checks))}
+			p.add(i, c)
+			current[slot] = p
+			plans = append(plans, p)
+		}
+	}
+	return plans, nil
+}
+
+// add adds a check, or reports that it needs another plan.
+func (p *plan) add(i int, c *limiter.Check) bool {
+	if len(p.buckets)+len(c.Demands) > maxBuckets {
+		return false
+	}
+	first := len(p.demands)
+	for j := range c.Demands {
+		d := &c.Demands[j]
+		name := bucketName(d)
+		b, ok := p.byName[name]
+		if !ok {
+			b = len(p.buckets)
+			p.buckets = append(p.buckets, bucket{name: name, rule: d.Rule, step: -1})
+			p.byName[name] = b
+		} else if r := p.buckets[b].rule; r != d.Rule && r.Limit() != d.Rule.Limit() {
+			p.demands = p.demands[:first] // buckets added above stay, unused: harmless
+			return false
+		}
+		p.demands = append(p.demands, b)
+	}
+	p.checks = append(p.checks, i)
+	p.addSteps(c, p.demands[first:])
+	return true
+}
+
+// addSteps adds what the script must do for a check. A check that only looks
+// needs no step, because the script reports every bucket anyway.
+func (p *plan) addSteps(c *limiter.Check, buckets []int) {
+	switch c.Op {
+	case limiter.Take:
+		var needs []need
+		for j := range c.Demands {
+			d := &c.Demands[j]
+			if d.Cost > 0 {
+				token, _, _, _ := d.Rule.Units()
+				needs = append(needs, need{buckets[j], d.Cost * token})
+			}
+		}
+		p.addStep(needs)
+	case limiter.Refund, limiter.Reset:
+		for j := range c.Demands {
+			d := &c.Demands[j]
+			token, _, capacity, _ := d.Rule.Units()
+			units := capacity
+			if c.Op == limiter.Refund && d.Cost < d.Rule.Limit().Burst {
+				units = d.Cost * token
+			}
+			if units > 0 {
+				p.addStep([]need{{buckets[j], -units}})
+			}
+		}
+	}
+}
+
+// addStep adds a step. If the last step that named its only bucket was the
+// same, then it is the same step once more: nothing between the two touched
+// the bucket, so the order of checks on it stays what it was.
+func (p *plan) addStep(needs []need) {
+	if len(needs) == 0 {
+		return
+	}
+	if b := &p.buckets[needs[0].bucket]; len(needs) == 1 && b.step >= 0 {
+		if last := &p.steps[b.step]; len(last.needs) == 1 && last.needs[0] == needs[0] {
+			last.times++
+			return
+		}
+	}
+	for _, n := range needs {
+		b := &p.buckets[n.bucket]
+		b.busy = b.step >= 0
+		b.step = len(p.steps)
+	}
+	p.steps = append(p.steps, step{times: 1, needs: needs})
+}
+
+// plain reports whether one check asks the bucket for one token, and nothing
+// else happens to it. Most buckets of most batches are plain.
+func (p *plan) plain(b *bucket) bool {
+	if b.step < 0 || b.busy {
+		return false
+	}
+	s := &p.steps[b.step]
+	token, _, _, _ := b.rule.Units()
+	return s.times == 1 && len(s.needs) == 1 && s.needs[0].units == token
+}
+
+// args returns the keys and arguments of the script, which take.lua describes,
+// after head.
+func (p *plan) args(head []any, now string) []any {
+	// Buckets by limit, the plain ones of each limit first.
+	byLimit := make(map[limiter.Limit]int)
+	var limits []*limitGroup
+	for i := range p.buckets {
+		b := &p.buckets[i]
+		g, ok := byLimit[b.rule.Limit()]
+		if !ok {
+			g = len(limits)
+			byLimit[b.rule.Limit()] = g
+			limits = append(limits, &limitGroup{rule: b.rule})
+		}
+		if p.plain(b) {
+			limits[g].plain = append(limits[g].plain, i)
+		} else {
+			limits[g].rest = append(limits[g].rest, i)
+		}
+	}
+	args := append(head, len(p.buckets))
+	p.order = make([]int, 0, len(p.buckets))
+	for _, g := range limits {
+		p.order = append(append(p.order, g.plain...), g.rest...)
+	}
+	position := make([]int, len(p.buckets)) // of a bucket in KEYS, from 1
+	for i, b := range p.order {
+		position[b] = i + 1
+		args = append(args, p.buckets[b].name)
+	}
+	args = append(args, now, len(limits))
+	for _, g := range limits {
+		token, refill, capacity, tick := g.rule.Units()
+		args = append(args, token, refill, capacity, tick, len(g.plain)+len(g.rest), len(g.plain))
+	}
+	for i := range p.steps {
+		s := &p.steps[i]
+		if p.plain(&p.buckets[s.needs[0].bucket]) {
+			continue
+		}
+		args = append(args, s.times, len(s.needs))
+		for _, n := range s.needs {
+			args = append(args, position[n.bucket], strconv.FormatInt(n.units, 10))
+		}
+	}
+	return args
+}
+
+// limitGroup is the buckets that one call has under one limit.
+type limitGroup struct {
+	rule        *limiter.Rule
+	plain, rest []int
+}
+
+// replay gives each check its answer: debts holds what each bucket owed at
+// now, in the order of KEYS, before the script charged it.
+func (p *plan) replay(checks []limiter.Check, results []limiter.Result, now int64, debts []int64) {
+	owed := make([]int64, len(p.buckets))
+	for i, b := range p.order {
+		owed[b] = debts[i]
+	}
+	var own [limiter.MaxDemands]int64
+	demands := p.demands
+	for _, i := range p.checks {
+		n := len(checks[i].Demands)
+		for j, b := range demands[:n] {
+			own[j] = owed[b]
+		}
+		limiter.Decide(&checks[i], own[:n], now, &results[i])
+		results[i].Source = limiter.SourceRedis
+		for j, b := range demands[:n] {
+			owed[b] = own[j]
+		}
+		demands = demands[n:]
+	}
+}

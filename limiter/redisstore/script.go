@@ -1,0 +1,101 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/quotaworker/ratelimit/lua"
+)
+
+// script runs plans on Redis.
+type script struct {
+	rdb redis.UniversalClient
+	sha string
+}
+
+func newScript(rdb redis.UniversalClient) *script {
+	sum := sha1.Sum([]byte(lua.Take))
+	return &script{rdb: rdb, sha: hex.EncodeToString(sum[:])}
+}
+
+// reply is what the script said about a plan.
+type reply struct {
+	now   int64 // microseconds since the Unix epoch
+	debts []int64
+	err   error
+}
+
+// run runs the plans, in order and in one round trip, and returns a reply for
+// each. What Redis proved not to have run is sent once more.
+func (s *script) run(ctx context.Context, plans []*plan, now string) []reply {
+	cmds := make([]*onceCmd, len(plans))
+	for i, p := range plans {
+		cmds[i] = newOnceCmd(ctx, p.args([]any{"evalsha", s.sha}, now))
+	}
+	s.send(ctx, cmds)
+
+	var again []*onceCmd
+	for i, cmd := range cmds {
+		switch err := cmd.Err(); {
+		case err == nil:
+		case redis.HasErrorPrefix(err, "NOSCRIPT"):
+			// With its text the script runs and is kept, whoever flushes
+			// the cache in between.
+			cmds[i] = newOnceCmd(ctx, plans[i].args([]any{"eval", lua.Take}, now))
+			again = append(again, cmds[i])
+		case redis.IsReadOnlyError(err):
+			// The client drops the connection to the demoted server.
+			cmds[i] = newOnceCmd(ctx, plans[i].args([]any{"evalsha", s.sha}, now))
+			again = append(again, cmds[i])
+		}
+	}
+	if len(again) > 0 {
+		s.send(ctx, again)
+	}
+
+	replies := make([]reply, len(plans))
+	for i, cmd := range cmds {
+		replies[i] = cmd.reply(len(plans[i].buckets))
+	}
+	return replies
+}
+
+// send runs the commands in one round trip (per node, in a cluster). Each
+// carries its own error.
+func (s *script) send(ctx context.Context, cmds []*onceCmd) {
+	pipe := s.rdb.Pipeline()
+	for _, cmd := range cmds {
+		_ = pipe.Process(ctx, cmd) // queues; cannot fail
+	}
+	_, _ = pipe.Exec(ctx)
+}
+
+// onceCmd is a command that the client library must not send again by itself.
+// Its options can say so for a single server; in a cluster it would resend
+// after a lost reply, and charge twice.
+type onceCmd struct{ *redis.Cmd }
+
+func newOnceCmd(ctx context.Context, args []any) *onceCmd {
+	cmd := redis.NewCmd(ctx, args...)
+	cmd.SetFirstKeyPos(3)
+	return &onceCmd{cmd}
+}
+
+// NoRetry implements redis.Cmder.
+func (*onceCmd) NoRetry() bool { return true }
+
+// reply reads the answer of the script about that many buckets.
+func (c *onceCmd) reply(buckets int) reply {
+	nums, err := c.Int64Slice()
+	if err != nil {
+		return reply{err: err}
+	}
+	if len(nums) != buckets+1 {
+		return reply{err: fmt.Errorf("the script returned %d numbers for %d buckets; is something between the worker and Redis?", len(nums), buckets)}
+	}
+	return reply{now: nums[0], debts: nums[1:]}
+}
