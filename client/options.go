@@ -1,0 +1,71 @@
+package client
+
+import (
+	"time"
+
+	"github.com/quotaworker/ratelimit/client/wire"
+)
+
+// CheckOption says more about one check. All of them can be given to
+// [Client.Check], each [Item] of [Client.CheckEach] and [Client.Refund];
+// [Client.Peek] and [Client.Reset] take all but [WithCost].
+type CheckOption func(*wire.Request) error
+
+// WithRate brings a limit along: rate tokens per interval, and at most rate at
+// once unless [WithBurst] says otherwise. It counts where the operator has no
+// policy for the key and allows limits in requests. rate is between 1 and
+// 2^53; interval between 1ms and 366 days, in whole microseconds.
+func WithRate(rate int64, interval time.Duration) CheckOption {
+	return func(r *wire.Request) error {
+		if rate == 0 {
+			return wire.Errorf(wire.CodeInvalidRequest, "rate: must be at least 1")
+		}
+		if interval%time.Microsecond != 0 {
+			return wire.Errorf(wire.CodeInvalidRequest, "interval: %s must be in whole microseconds", interval)
+		}
+		r.Rate, r.IntervalMicros = rate, interval.Microseconds()
+		return nil
+	}
+}
+
+// WithBurst sets the capacity of the limit that [WithRate] brings along: how
+// many tokens a full bucket holds, between 1 and 2^53.
+func WithBurst(burst int64) CheckOption {
+	return func(r *wire.Request) error {
+		if burst == 0 {
+			return wire.Errorf(wire.CodeInvalidRequest, "burst: must be at least 1; leave it out for as much as the rate")
+		}
+		r.Burst = burst
+		return nil
+	}
+}
+
+// WithAlgorithm names the algorithm of the limit that [WithRate] brings along.
+// There is "token_bucket", which is also the default.
+func WithAlgorithm(name string) CheckOption {
+	return func(r *wire.Request) error {
+		r.Algorithm = name
+		return nil
+	}
+}
+
+// WithCost sets how many tokens to take or to give back, up to 2^53. It is 1
+// by default; 0 takes nothing.
+func WithCost(cost int64) CheckOption {
+	return func(r *wire.Request) error {
+		r.Cost = cost
+		return nil
+	}
+}
+
+// WithPolicy decides by the policy of that name, rather than by the one that
+// matches the key.
+func WithPolicy(name string) CheckOption {
+	return func(r *wire.Request) error {
+		if name == "" {
+			return wire.Errorf(wire.CodeInvalidRequest, "policy: the name is empty; leave it out for the policy that matches the key")
+		}
+		r.Policy = name
+		return nil
+	}
+}
