@@ -119,9 +119,9 @@ func errSpelling(key string, i int, format string, args ...any) *Error {
 	if right := respell(key); len(right) <= maxQuote {
 		e.Message += "; write it as " + strconv.Quote(right)
 	} else if _, ok := unescape(key[i:]); ok {
-		e.Message += "; write it as " + strconv.Quote(respell(key[i:i+3]))
+		e.Message += "; write that part as " + strconv.Quote(respell(key[i:i+3]))
 	} else {
-		e.Message += "; write it as " + strconv.Quote(respell(key[i:i+1]))
+		e.Message += "; write that part as " + strconv.Quote(respell(key[i:i+1]))
 	}
 	return e
 }

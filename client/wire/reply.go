@@ -75,9 +75,9 @@ func appendError(dst []byte, e *Error) []byte {
 }
 
 // DecodeReply reads the answer to one check. It ignores fields that it does
-// not know, since newer workers may add some, and is as strict as
-// [DecodeRequest] otherwise. A reply that says neither whether the check was
-// allowed nor what went wrong is an error.
+// not know, since newer workers may add some; the types of those that it does
+// know must be right. A reply that says neither whether the check was allowed
+// nor what went wrong is an error.
 func DecodeReply(body []byte) (Reply, error) {
 	s := scanner{data: body, check: -1}
 	var r Reply

@@ -1,10 +1,8 @@
 package wire
 
 import (
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // Bounds of an inline limit's interval.
@@ -86,7 +84,7 @@ func (s *scanner) request(r *Request) {
 			return
 		}
 		if seen&b != 0 {
-			s.fail("the field %q stands there twice", s.name)
+			s.fail("the field %q is given twice", s.name)
 			return
 		}
 		seen |= b
@@ -108,7 +106,7 @@ func (s *scanner) value(r *Request) {
 			return
 		}
 		if e := checkKey(r.Key); e != nil {
-			s.fail("%s", e.Message)
+			s.fail("%s", strings.TrimPrefix(e.Message, "key "))
 			s.err.Code = CodeInvalidKey
 		}
 	case "rate":
@@ -206,16 +204,18 @@ func (s *scanner) positive() int64 {
 
 // interval reads a Go duration and returns it in microseconds.
 func (s *scanner) interval() int64 {
+	if s.peek() != '"' {
+		s.failKind(`a duration in quotes, such as "1s"`)
+		return 0
+	}
 	text := s.str()
 	if s.err != nil {
 		return 0
 	}
 	d, err := time.ParseDuration(string(text))
 	switch {
-	case err != nil:
-		s.fail(`%s is not a duration such as "1s", "500ms" or "1h30m"`, quote(string(text)))
-	case d < minInterval || d > maxInterval:
-		s.fail("%s must be between 1ms and 8784h, which is 366 days", quote(string(text)))
+	case err != nil || d < minInterval || d > maxInterval:
+		s.fail(`%s is not a duration from 1ms to 8784h (366 days), such as "1s", "500ms" or "1h30m"`, quote(string(text)))
 	case d%time.Microsecond != 0:
 		s.fail("%s must be in whole microseconds", quote(string(text)))
 	default:
@@ -232,7 +232,7 @@ func (s *scanner) oneOf(words ...string) string {
 			return w
 		}
 	}
-	s.fail("%s is unknown; there is %s", quote(string(text)), strings.Join(words, ", "))
+	s.fail("%s is unknown; write %s", quote(string(text)), strings.Join(words, ", "))
 	return ""
 }
 
@@ -250,96 +250,4 @@ func (s *scanner) policyName() string {
 		s.fail("%s is no name of a policy, which is 1 to %d of A-Z a-z 0-9 _ : @ / + = ~ . and -; leave it out to use the one that matches the key", quote(name), maxPolicyName)
 	}
 	return name
-}
-
-// AppendRequest appends the body of r to dst in its shortest form: fields that
-// are absent, and a cost of 1, are left out, and of a request that says
-// nothing the body is empty. It checks nothing; [DecodeRequest] does.
-func AppendRequest(dst []byte, r *Request) []byte {
-	if len(r.Checks) > 0 {
-		dst = append(dst, `{"checks":[`...)
-		for i := range r.Checks {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = appendCheck(dst, &r.Checks[i])
-		}
-		dst = append(dst, ']')
-		if r.Mode != "" {
-			dst = appendString(append(dst, `,"mode":`...), r.Mode)
-		}
-		return append(dst, '}')
-	}
-	start := len(dst)
-	dst = appendCheck(dst, r)
-	if string(dst[start:]) == "{}" {
-		return dst[:start]
-	}
-	return dst
-}
-
-func appendCheck(dst []byte, r *Request) []byte {
-	dst = append(dst, '{')
-	if r.Key != "" {
-		dst = append(appendString(append(dst, `"key":`...), r.Key), ',')
-	}
-	if r.Rate != 0 {
-		dst = append(strconv.AppendInt(append(dst, `"rate":`...), r.Rate, 10), ',')
-		dst = append(appendInterval(append(dst, `"interval":`...), r.IntervalMicros), ',')
-	}
-	if r.Burst != 0 {
-		dst = append(strconv.AppendInt(append(dst, `"burst":`...), r.Burst, 10), ',')
-	}
-	if r.Cost != 1 {
-		dst = append(strconv.AppendInt(append(dst, `"cost":`...), r.Cost, 10), ',')
-	}
-	if r.Algorithm != "" {
-		dst = append(appendString(append(dst, `"algorithm":`...), r.Algorithm), ',')
-	}
-	if r.Policy != "" {
-		dst = append(appendString(append(dst, `"policy":`...), r.Policy), ',')
-	}
-	return endObject(dst)
-}
-
-// endObject closes an object whose members each end with a comma.
-func endObject(dst []byte) []byte {
-	if dst[len(dst)-1] == ',' {
-		dst = dst[:len(dst)-1]
-	}
-	return append(dst, '}')
-}
-
-// appendInterval appends a duration in the largest unit in which it is whole.
-func appendInterval(dst []byte, micros int64) []byte {
-	n, unit := micros, "us"
-	for _, larger := range [...]struct {
-		size int64
-		unit string
-	}{{1000, "ms"}, {1000, "s"}, {60, "m"}, {60, "h"}} {
-		if n == 0 || n%larger.size != 0 {
-			break
-		}
-		n, unit = n/larger.size, larger.unit
-	}
-	dst = strconv.AppendInt(append(dst, '"'), n, 10)
-	return append(append(dst, unit...), '"')
-}
-
-// appendString appends s as a JSON string. What is not UTF-8 becomes U+FFFD.
-func appendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			dst = append(dst, '\\', byte(r))
-		case r < 0x20:
-			dst = append(dst, '\\', 'u', '0', '0', upperHex[r>>4], upperHex[r&15])
-		case r < utf8.RuneSelf:
-			dst = append(dst, byte(r))
-		default:
-			dst = utf8.AppendRune(dst, r)
-		}
-	}
-	return append(dst, '"')
 }
