@@ -27,6 +27,9 @@ type Mark struct {
 // lower limit holds at once.
 func (r *Rule) Debt(m Mark, now int64) int64 {
 	if m.Tick != r.tick {
+		if m.Micros() <= now {
+			return 0 // before the rounding up below makes it owe something
+		}
 		m = m.in(r.tick)
 	}
 	ticks := m.At - now/r.tick

@@ -57,6 +57,7 @@ local function owed(value, limit)
   local tick = TICKS[letter]
   if tick ~= limit.tick then -- the limit was changed; round up
     if frac > 0 then at = at + 1 end
+    if at * tick <= now then return 0 end
     at, frac = ticks(at * tick, limit.tick), 0
   end
   local left = at - limit.now
@@ -69,7 +70,7 @@ local function owed(value, limit)
 end
 
 local values = redis.call('MGET', unpack(KEYS))
-local limits, before, debts = {}, {}, {} -- by key
+local limits, debts, dirty = {}, {}, {} -- by key
 local result = {now}
 local arg, key = 3, 0
 for _ = 1, tonumber(ARGV[2]) do
@@ -84,10 +85,11 @@ for _ = 1, tonumber(ARGV[2]) do
   local plain = key + tonumber(ARGV[arg + 5])
   for i = key + 1, key + tonumber(ARGV[arg + 4]) do
     local debt = owed(values[i], limit)
-    limits[i], before[i] = limit, debt
+    limits[i] = limit
     result[i + 1] = debt
     if i <= plain and limit.token <= limit.capacity - debt then
       debt = debt + limit.token
+      dirty[i] = true
     end
     debts[i] = debt
   end
@@ -111,13 +113,15 @@ while ARGV[arg] do
     local k = tonumber(ARGV[i])
     local debt = debts[k] + times * tonumber(ARGV[i + 1])
     if debt < 0 then debt = 0 end
-    debts[k] = debt
+    if debt ~= debts[k] then
+      debts[k], dirty[k] = debt, true
+    end
   end
 end
 
 for i = 1, #KEYS do
-  local debt = debts[i]
-  if debt ~= before[i] then
+  if dirty[i] then
+    local debt = debts[i]
     if debt == 0 then
       redis.call('DEL', KEYS[i])
     else

@@ -6,6 +6,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/quotaworker/ratelimit/limiter/limitertest"
+	"github.com/quotaworker/ratelimit/limiter/memstore"
 	"github.com/quotaworker/ratelimit/limiter/redisstore"
 	"github.com/quotaworker/ratelimit/limiter/redisstore/redistest"
 )
@@ -28,4 +29,10 @@ func TestConformance(t *testing.T) {
 		server.MustDo("FLUSHALL")
 		return redisstore.New(rdb)
 	})
+}
+
+// TestTwin holds the script in Redis and the rule in Go together.
+func TestTwin(t *testing.T) {
+	rdb := open(t, redistest.Start(t))
+	limitertest.Twin(t, memstore.New(memstore.Options{}), redisstore.New(rdb))
 }
