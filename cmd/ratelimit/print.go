@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/quotaworker/ratelimit/client"
+	"github.com/quotaworker/ratelimit/client/wire"
+)
+
+// answer prints one answer as a line: for programs as the service sent it,
+// for people in words without colors.
+func (p *program) answer(word string, r *client.Result) {
+	if p.json {
+		line := wire.AppendReply(nil, &wire.Reply{
+			Allowed:      r.Allowed,
+			Key:          r.Key,
+			Limit:        r.Limit,
+			Remaining:    r.Remaining,
+			RetryAfterMS: r.RetryAfter.Milliseconds(),
+			ResetAfterMS: r.ResetAfter.Milliseconds(),
+			WindowMS:     r.Window.Milliseconds(),
+			Policy:       r.Policy,
+			LimitName:    r.LimitName,
+			Source:       r.Source,
+			Degraded:     r.Degraded,
+		})
+		fmt.Fprintf(p.stdout, "%s\n", line)
+		return
+	}
+	then := "full"
+	switch {
+	case !r.Allowed:
+		then = "retry in " + human(r.RetryAfter)
+	case r.ResetAfter > 0:
+		then = "full in " + human(r.ResetAfter)
+	}
+	switch {
+	case word != "":
+	case r.Allowed:
+		word = "allowed"
+	default:
+		word = "denied"
+	}
+	by := ""
+	if r.Policy != "" {
+		by = fmt.Sprintf(" (limit %s of policy %s)", r.LimitName, r.Policy)
+	}
+	fmt.Fprintf(p.stdout, "%-7s  %s  %d of %d left, %s%s\n", word, r.Key, r.Remaining, r.Limit, then, by)
+}
+
+// note says once, behind the answers, what a degraded answer is worth.
+func (p *program) note(degraded bool) {
+	if degraded && !p.json {
+		fmt.Fprintln(p.stdout, "note: degraded: decided from one worker's memory, not from Redis; other workers do not see it, and a restart forgets it")
+	}
+}
+
+// human writes a duration without the zeros that Duration.String ends in:
+// 1h30m rather than 1h30m0s.
+func human(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
