@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -19,11 +20,11 @@ func splitKey(t *testing.T, key string) []string {
 				raw, token = append(raw, token[0]), token[1:]
 				continue
 			}
-			var b byte
-			if n, err := fmt.Sscanf(token[1:3], "%02X", &b); n != 1 || err != nil {
+			b, err := strconv.ParseUint(token[1:3], 16, 8)
+			if err != nil {
 				t.Fatalf("%q: %v", key, err)
 			}
-			raw, token = append(raw, b), token[3:]
+			raw, token = append(raw, byte(b)), token[3:]
 		}
 		tokens = append(tokens, string(raw))
 	}
