@@ -246,6 +246,13 @@ func do(h http.Handler, method, target, body string, header ...string) *http.Res
 	return w.Result()
 }
 
+// doContext gets target with a context.
+func doContext(ctx context.Context, h http.Handler, target string) *http.Response {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", target, nil))
+	return w.Result()
+}
+
 // answer is what the bodies of this package can hold.
 type answer struct {
 	Type     string   `json:"type"`
