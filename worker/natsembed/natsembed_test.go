@@ -2,6 +2,7 @@ package natsembed
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,7 +37,11 @@ func echo(t *testing.T, nc *nats.Conn) {
 		t.Fatal(err)
 	}
 	defer sub.Unsubscribe()
-	msg, err := nc.Request("echo", []byte("hello"), 5*time.Second)
+	// With a context, because the requests with a timeout share their timers,
+	// which must not leave a synctest bubble.
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	msg, err := nc.RequestWithContext(ctx, "echo", []byte("hello"))
 	if err != nil {
 		t.Fatalf("request: %v", err)
 	}
@@ -170,7 +175,9 @@ func TestJetStreamNeedsAStoreDir(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = nc.Request("$JS.API.INFO", nil, 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err = nc.RequestWithContext(ctx, "$JS.API.INFO", nil)
+		cancel()
 		if got, want := err == nil, dir != ""; got != want {
 			t.Errorf("StoreDir %q: JetStream answered: %v, want %v (%v)", dir, got, want, err)
 		}

@@ -1,0 +1,161 @@
+package worker
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/quotaworker/ratelimit/client/wire"
+	"github.com/quotaworker/ratelimit/limiter"
+	"github.com/quotaworker/ratelimit/limiter/batch"
+)
+
+// errOverdue answers a caller that had stopped waiting when its message came.
+var errOverdue = wire.Errorf(wire.CodeDeadlineExceeded, "the time that the caller waits had passed before the check was decided; nothing was charged")
+
+// answer makes the reply to a check that was decided, and counts it.
+func (c *call) answer(res *limiter.Result) wire.Reply {
+	e := c.endpoint
+	i := 0
+	if c.check.Op != limiter.Reset {
+		i = res.Binding()
+	}
+	level, rule := &res.Levels[i], c.check.Demands[i].Rule
+	r := wire.Reply{
+		Allowed:   res.Allowed,
+		Key:       c.key,
+		LimitName: rule.Name(),
+		Source:    res.Source.String(),
+		Degraded:  !res.Source.Shared(),
+	}
+	if rule != e.worker.limits.anyInline {
+		r.Limit = rule.Limit().Burst
+		r.Remaining = level.Remaining
+		r.RetryAfterMS = millis(res.RetryAfter())
+		r.ResetAfterMS = millis(level.ResetAfter)
+		r.WindowMS = millis(window(rule))
+	}
+	if res.Allowed {
+		e.allowed.Add(1)
+	} else {
+		e.denied.Add(1)
+	}
+	if r.Degraded {
+		e.degraded.Add(1)
+	}
+	e.metrics.decided(res, time.Since(c.arrived))
+	return r
+}
+
+// millis is the one place where durations become milliseconds. It rounds up:
+// who waits that long has waited long enough.
+func millis(d time.Duration) int64 {
+	ms := int64(d / time.Millisecond)
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	return ms
+}
+
+// window returns how long an empty bucket takes to fill, at most 292 years.
+func window(r *limiter.Rule) time.Duration {
+	_, refill, capacity, tick := r.Units()
+	ticks := (capacity-1)/refill + 1
+	if ticks > math.MaxInt64/int64(time.Microsecond)/tick {
+		return math.MaxInt64
+	}
+	return time.Duration(ticks*tick) * time.Microsecond
+}
+
+// failed is the one place where errors become codes. It counts the error.
+func (q *request) failed(err error) *wire.Error {
+	w := q.endpoint.worker
+	e := toWire(err)
+	switch {
+	case e == nil:
+		// What the store said is for the operator: it may name hosts.
+		w.log.error("store", "the store did not decide", err)
+		e = wire.Errorf(wire.CodeUnavailable, "the store did not decide; the check may have been charged")
+	case e.Code == wire.CodeOverloaded:
+		w.metrics.shed.overloaded.Inc()
+	case e.Code == wire.CodeDeadlineExceeded:
+		w.metrics.shed.deadline.Inc()
+	}
+	q.endpoint.failed.Add(1)
+	q.endpoint.metrics.failed.Inc()
+	w.metrics.errors.WithLabelValues(string(e.Code)).Inc()
+	return e
+}
+
+// toWire returns nil for an error that it does not know.
+func toWire(err error) *wire.Error {
+	var e *wire.Error
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.Is(err, batch.ErrOverloaded):
+		return wire.Errorf(wire.CodeOverloaded, "the worker has more checks waiting than it can decide; nothing was charged, try again later")
+	case errors.Is(err, batch.ErrDeadline):
+		return errOverdue
+	case errors.Is(err, batch.ErrClosed):
+		return wire.Errorf(wire.CodeUnavailable, "the worker is stopping; nothing was charged, ask again")
+	case errors.Is(err, limiter.ErrCostExceedsBurst):
+		return wire.Errorf(wire.CodeCostExceedsBurst, "%v", err)
+	case errors.Is(err, limiter.ErrNotRepresentable):
+		return wire.Errorf(wire.CodeLimitNotRepresentable, "%v", err)
+	case errors.Is(err, limiter.ErrInvalidLimit), errors.Is(err, limiter.ErrInvalidCheck):
+		return wire.Errorf(wire.CodeInvalidRequest, "%v", err)
+	}
+	return nil
+}
+
+// refuse answers the whole message with an error.
+func (q *request) refuse(err error) {
+	q.send(&wire.Reply{Err: q.failed(err)})
+}
+
+// send publishes the reply to one check.
+func (q *request) send(r *wire.Reply) {
+	w := q.endpoint.worker
+	buf := w.buffers.Get().(*[]byte)
+	defer w.buffers.Put(buf)
+	if r.Err == nil {
+		*buf = wire.AppendReply((*buf)[:0], r)
+		w.sent(w.nc.Publish(q.reply, *buf))
+		return
+	}
+	*buf = wire.AppendError((*buf)[:0], r.Err)
+	w.sent(w.nc.PublishMsg(&nats.Msg{
+		Subject: q.reply,
+		Header: nats.Header{
+			wire.HeaderError:     {string(r.Err.Code)},
+			wire.HeaderErrorCode: {strconv.Itoa(r.Err.Code.HTTPStatus())},
+		},
+		Data: *buf,
+	}))
+}
+
+// sendAll publishes the replies to several checks. Errors of single checks do
+// not make it an error reply.
+func (q *request) sendAll(replies []wire.Reply) {
+	w := q.endpoint.worker
+	all := wire.Replies{Allowed: true, Results: replies}
+	for i := range replies {
+		all.Allowed = all.Allowed && replies[i].Err == nil && replies[i].Allowed
+	}
+	buf := w.buffers.Get().(*[]byte)
+	defer w.buffers.Put(buf)
+	*buf = wire.AppendReplies((*buf)[:0], &all)
+	w.sent(w.nc.Publish(q.reply, *buf))
+}
+
+// sent notes what became of a reply. The connection has copied it by now.
+func (w *Worker) sent(err error) {
+	if err != nil {
+		w.metrics.nats.publish.Inc()
+		w.log.error("publish", "a reply could not be sent", err)
+	}
+}

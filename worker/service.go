@@ -1,0 +1,171 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/quotaworker/ratelimit/client/wire"
+	"github.com/quotaworker/ratelimit/limiter"
+)
+
+// ServiceName is the name of the service, as `nats micro ls` shows it.
+const ServiceName = "ratelimit"
+
+// Bounds of what a subscription holds until its handler gets to it. The
+// handler never waits, so what lies beyond them could not be answered in time
+// anyway; nats.go drops it and reports a slow consumer.
+const (
+	pendingMessages = 4096
+	pendingBytes    = 8 << 20
+)
+
+// endpoint handles the messages of one subject.
+type endpoint struct {
+	worker  *Worker
+	verb    wire.Verb
+	op      limiter.Op
+	metrics *verbMetrics
+
+	// What was answered here, for the statistics of the service.
+	allowed, denied, failed, degraded atomic.Uint64
+}
+
+// Status says what decides the checks.
+type Status struct {
+	// Backend is the store that is meant to decide, such as "redis".
+	Backend string `json:"backend,omitempty"`
+	// Breaker is the state of the circuit breaker before it: "closed" when
+	// the backend decides, "open" or "half-open" when it may not.
+	Breaker string `json:"breaker,omitempty"`
+	// LatencyMS is how many milliseconds the backend took to answer when it
+	// was last probed.
+	LatencyMS float64 `json:"latency_ms,omitempty"`
+}
+
+// endpointStats is the data of an endpoint in the statistics of the service.
+type endpointStats struct {
+	Status
+	Allowed  uint64 `json:"allowed"`
+	Denied   uint64 `json:"denied"`
+	Errors   uint64 `json:"errors"`
+	Degraded uint64 `json:"degraded"`
+	Inflight int64  `json:"inflight"`
+}
+
+// Examples of bodies, for the people who look at the service.
+const (
+	limitFields = `"rate":5,"interval":"1s","burst":10`
+	exampleOne  = `{"allowed":true,"key":"user.42","limit":10,"remaining":9,"retry_after_ms":0,"reset_after_ms":200,"window_ms":2000,"limit_name":"inline","source":"redis","degraded":false}`
+	exampleMany = `{"allowed":true,"results":[` + exampleOne + `]}`
+)
+
+var verbs = []struct {
+	verb wire.Verb
+	op   limiter.Op
+	does string
+	body string // the fields that the verb understands beside the key
+}{
+	{wire.VerbCheck, limiter.Take, "takes tokens, all that are asked for or none", limitFields + `,"cost":1`},
+	{wire.VerbPeek, limiter.Take, "looks and takes nothing", limitFields},
+	{wire.VerbReset, limiter.Reset, "fills the buckets of the key", limitFields},
+	{wire.VerbRefund, limiter.Refund, "gives tokens back, at most until the bucket is full", limitFields + `,"cost":1`},
+}
+
+// route is a subject, what handles it, and what people are told about it.
+type route struct {
+	name    string
+	subject string
+	meta    map[string]string
+	handler *endpoint
+}
+
+// routes returns two routes for each verb. Both share the metrics of the
+// verb, but have statistics of their own. The plain name goes to the subject
+// without wildcard, because tools that send a request to a named endpoint
+// send it to its subject as it stands.
+func (w *Worker) routes() []route {
+	var all []route
+	for _, v := range verbs {
+		m := w.metrics.verbs[v.verb]
+		for _, r := range []route{
+			{name: string(v.verb), subject: wire.Subject(v.verb, ""), meta: map[string]string{
+				"description": v.does + "; the key, or several checks, in the body",
+				"request":     `{"key":"user.42",` + v.body + `} or {"checks":[{"key":"user.42",` + v.body + `}]}`,
+			}},
+			{name: string(v.verb) + "-key", subject: wire.Subject(v.verb, ">"), meta: map[string]string{
+				"description": v.does + "; the key in the subject, or a prefix of the keys of several checks in the body",
+				"request":     `nothing, or {` + v.body + `}, or {"checks":[{"key":"42",` + v.body + `}]}`,
+			}},
+		} {
+			r.meta["response"] = exampleOne + " or " + exampleMany
+			r.handler = &endpoint{worker: w, verb: v.verb, op: v.op, metrics: m}
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// serve adds the service and its endpoints.
+func (w *Worker) serve(version, instance string) error {
+	meta := map[string]string{"queue_group": wire.QueueGroup}
+	if instance != "" {
+		meta["instance"] = instance
+	}
+	routes := w.routes()
+	svc, err := micro.AddService(w.nc, micro.Config{
+		Name:        ServiceName,
+		Version:     version,
+		Description: "May this key do this now? Token buckets over NATS.",
+		Metadata:    meta,
+		QueueGroup:  wire.QueueGroup,
+		StatsHandler: func(me *micro.Endpoint) any {
+			for _, r := range routes {
+				if r.subject == me.Subject {
+					return r.handler.stats()
+				}
+			}
+			return nil
+		},
+	})
+	if errors.Is(err, micro.ErrConfigValidation) {
+		return fmt.Errorf("version %q is not a semantic version such as 1.2.3", version)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot add the service to the NATS connection: %w", err)
+	}
+	w.svc = svc
+	for _, r := range routes {
+		err := svc.AddEndpoint(r.name, r.handler,
+			micro.WithEndpointSubject(r.subject),
+			micro.WithEndpointMetadata(r.meta),
+			micro.WithEndpointPendingLimits(pendingMessages, pendingBytes))
+		if err != nil {
+			svc.Stop()
+			return fmt.Errorf("cannot subscribe to %q: %w", r.subject, err)
+		}
+	}
+	if w.nc.IsConnected() {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
+		if err := w.nc.FlushWithContext(ctx); err != nil {
+			svc.Stop()
+			return fmt.Errorf("the NATS server did not confirm the subscriptions within %s: %w", flushTimeout, err)
+		}
+	}
+	return nil
+}
+
+func (e *endpoint) stats() endpointStats {
+	return endpointStats{
+		Status:   e.worker.status(),
+		Allowed:  e.allowed.Load(),
+		Denied:   e.denied.Load(),
+		Errors:   e.failed.Load(),
+		Degraded: e.degraded.Load(),
+		Inflight: e.worker.flight.count(),
+	}
+}

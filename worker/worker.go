@@ -1,0 +1,134 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/quotaworker/ratelimit/limiter"
+	"github.com/quotaworker/ratelimit/limiter/batch"
+)
+
+// DefaultMaxAge is the default of Options.MaxAge.
+const DefaultMaxAge = 2 * time.Second
+
+// flushTimeout bounds the wait for the server to confirm the subscriptions.
+const flushTimeout = 5 * time.Second
+
+// Queue decides checks; [batch.Batcher] is one. Submit must not block, and
+// calls Done of the item once if and only if it returned nil.
+type Queue interface {
+	Submit(item batch.Item) error
+}
+
+// Options configures a Worker. The zero value accepts no limits in requests
+// and has no default limit, so that every check is refused.
+type Options struct {
+	// Version is the version of the service, a semantic version without a
+	// leading v. Empty means 0.0.0.
+	Version string
+
+	// Instance tells this worker apart from others in the metadata of the
+	// service. Empty leaves it out.
+	Instance string
+
+	// InlineLimits accepts limits in requests.
+	InlineLimits bool
+
+	// DefaultLimit counts where a request brings no limit. Its name is taken
+	// to be "default". The zero Limit means that there is none.
+	DefaultLimit limiter.Limit
+
+	// MaxAge is how long a check may wait for its decision if the message does
+	// not say how long the caller waits. 0 means DefaultMaxAge.
+	MaxAge time.Duration
+
+	// Status says what the checks are decided by at the moment. It is called
+	// when somebody asks for the statistics of the service and must not
+	// block. Nil means that there is nothing to say.
+	Status func() Status
+
+	// Logger is told about what goes wrong with NATS and the store, at most
+	// once a second of each kind. Nil discards it.
+	Logger *slog.Logger
+
+	// Registerer gets the metrics, see metrics.go. Nil keeps them private.
+	Registerer prometheus.Registerer
+}
+
+// Worker answers checks on one NATS connection. It is safe for concurrent use.
+type Worker struct {
+	nc      *nats.Conn
+	queue   Queue
+	limits  *limits
+	maxAge  time.Duration
+	status  func() Status
+	metrics *metrics
+	log     *throttledLog
+	svc     micro.Service
+
+	flight  *flight   // the checks that were accepted and not yet answered
+	calls   sync.Pool // of *call
+	buffers sync.Pool // of *[]byte
+
+	stop    sync.Once
+	stopErr error
+}
+
+// New makes a Worker and subscribes it. The connection stays the caller's, but
+// must be used by nothing else that subscribes or sets its error handler; New
+// wraps the error handler that is set. When New returns on an established
+// connection, the server knows of the subscriptions.
+func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
+	if nc == nil || queue == nil {
+		return nil, errors.New("worker: it needs a NATS connection and a queue")
+	}
+	if o.Version == "" {
+		o.Version = "0.0.0"
+	}
+	if o.MaxAge == 0 {
+		o.MaxAge = DefaultMaxAge
+	}
+	if o.MaxAge < 0 {
+		return nil, fmt.Errorf("worker: MaxAge is %s and must not be negative", o.MaxAge)
+	}
+	if o.Status == nil {
+		o.Status = func() Status { return Status{} }
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	limits, err := newLimits(o.InlineLimits, o.DefaultLimit)
+	if err != nil {
+		return nil, fmt.Errorf("worker: the default limit: %w", err)
+	}
+	w := &Worker{
+		nc:     nc,
+		queue:  queue,
+		limits: limits,
+		maxAge: o.MaxAge,
+		status: o.Status,
+		log:    &throttledLog{log: o.Logger, every: time.Second},
+		flight: newFlight(),
+	}
+	w.calls.New = func() any { return new(call) }
+	w.buffers.New = func() any { return new([]byte) }
+	w.metrics = newMetrics(w.flight, o.Version)
+	if err := w.metrics.register(o.Registerer); err != nil {
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	// Before the service is added, because the service wraps the handler that
+	// it finds; one that is set later would cut it off.
+	w.handleErrors()
+	if err := w.serve(o.Version, o.Instance); err != nil {
+		w.metrics.unregister(o.Registerer)
+		return nil, fmt.Errorf("worker: %w", err)
+	}
+	return w, nil
+}
