@@ -131,14 +131,13 @@ func (c *Client) request(ctx context.Context, subject string, body []byte) (*nat
 	if err := ctx.Err(); err != nil {
 		return nil, errNotSent(err)
 	}
+	// A connection without ConnectOptions would keep the request while it is
+	// down and send it later, when nobody waits for the answer any more.
 	if !c.nc.IsConnected() {
-		// A connection without ConnectOptions would keep the request and send
-		// it later, when nobody waits any more.
-		err := nats.ErrConnectionReconnecting
 		if c.nc.IsClosed() {
-			err = nats.ErrConnectionClosed
+			return nil, errNoConnection(nats.ErrConnectionClosed)
 		}
-		return nil, c.fromNATS(subject, err, 0)
+		return nil, errNoConnection(nats.ErrConnectionReconnecting)
 	}
 	msg := &nats.Msg{Subject: subject, Data: body, Header: nats.Header{
 		wire.HeaderTimeout: {strconv.FormatInt(max(1, deadline.Sub(start).Milliseconds()), 10)},

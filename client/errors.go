@@ -63,9 +63,10 @@ var (
 	// Nothing was charged.
 	ErrNoWorkers = errors.New("no workers")
 
-	// ErrDisconnected is returned when the connection to the NATS server is
-	// closed or being restored. The message says whether the request had been
-	// sent already.
+	// ErrDisconnected is returned at once when the connection to the NATS
+	// server is closed or being restored, and after the whole timeout when it
+	// was lost while the request waited for its answer. The message says which,
+	// and so whether the request may have been charged.
 	ErrDisconnected = errors.New("disconnected")
 
 	// ErrPermission is returned when the NATS server does not let this user
@@ -127,22 +128,33 @@ func (c *Client) fromNATS(subject string, err error, waited time.Duration) error
 		if denied := c.denied(subject); denied != nil {
 			return unavailable("the NATS server refuses this user ("+denied.Error()+"); allow it to publish on "+strconv.Quote(subject)+" and to subscribe to its inbox", ErrPermission, denied, err)
 		}
+		if !c.nc.IsConnected() {
+			return errLost(err)
+		}
 		return &Error{
 			Code:    wire.CodeDeadlineExceeded,
 			Message: fmt.Sprintf("no answer within %s; it may have been charged, so it was not sent again", waited.Round(time.Millisecond)),
 			causes:  []error{err},
 		}
-	case errors.Is(err, nats.ErrDisconnected):
-		return unavailable("the NATS connection was lost while waiting for the answer; it may have been charged, so it was not sent again", ErrDisconnected, err)
+	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed):
+		return errLost(err)
 	case errors.Is(err, nats.ErrMaxPayload):
 		return &Error{Code: wire.CodeInvalidRequest, Message: "the request is larger than the NATS server accepts; split it", causes: []error{err}}
 	}
-	for _, unsent := range []error{nats.ErrConnectionClosed, nats.ErrConnectionReconnecting, nats.ErrConnectionDraining, nats.ErrReconnectBufExceeded} {
+	for _, unsent := range []error{nats.ErrConnectionReconnecting, nats.ErrConnectionDraining, nats.ErrReconnectBufExceeded} {
 		if errors.Is(err, unsent) {
-			return unavailable("there is no NATS connection ("+err.Error()+"), so nothing was sent", ErrDisconnected, err)
+			return errNoConnection(err)
 		}
 	}
 	return unavailable("the request failed: "+err.Error(), err)
+}
+
+func errNoConnection(err error) error {
+	return unavailable("there is no NATS connection ("+err.Error()+"), so nothing was sent", ErrDisconnected, err)
+}
+
+func errLost(err error) error {
+	return unavailable("the NATS connection was lost while waiting for the answer; it may have been charged, so it was not sent again", ErrDisconnected, err)
 }
 
 // errNotSent is for a context that was done before the request was sent.

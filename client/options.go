@@ -6,9 +6,10 @@ import (
 	"github.com/quotaworker/ratelimit/client/wire"
 )
 
-// CheckOption says more about one check. All of them can be given to
-// [Client.Check], each [Item] of [Client.CheckEach] and [Client.Refund];
-// [Client.Peek] and [Client.Reset] take all but [WithCost].
+// CheckOption says more about one request. All of them can be given to
+// [Client.Check], [Client.Refund] and each [Item] of [Client.CheckEach];
+// [Client.Peek] and [Client.Reset] take all but [WithCost]. A value out of its
+// bounds makes the call fail with [ErrInvalidRequest] before anything is sent.
 type CheckOption func(*wire.Request) error
 
 // WithRate brings a limit along: rate tokens per interval, and at most rate at
@@ -44,6 +45,9 @@ func WithBurst(burst int64) CheckOption {
 // There is "token_bucket", which is also the default.
 func WithAlgorithm(name string) CheckOption {
 	return func(r *wire.Request) error {
+		if name == "" {
+			return wire.Errorf(wire.CodeInvalidRequest, "algorithm: the name is empty; leave it out for %s", wire.AlgorithmTokenBucket)
+		}
 		r.Algorithm = name
 		return nil
 	}
