@@ -91,9 +91,10 @@ func exitOf(code wire.Code) int {
 	return exitNoAnswer
 }
 
-// fail prints what went wrong and sets the exit code.
+// fail prints what went wrong and sets the exit code, which is higher than
+// that of any answer before.
 func (p *program) fail(f *failure) {
-	p.exit = max(p.exit, f.exit)
+	p.exit = f.exit
 	if p.json {
 		e := &wire.Error{Code: f.code, Message: f.message}
 		switch {

@@ -32,6 +32,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		stdout: stdout,
 		stderr: stderr,
 		conn:   connection{env: env},
+		exit:   exitAllowed,
 	}
 	return p.run(ctx, args)
 }

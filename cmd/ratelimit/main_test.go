@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/quotaworker/ratelimit/client"
 	"github.com/quotaworker/ratelimit/client/wire"
 )
 
@@ -32,9 +33,15 @@ func TestRunReadsItsOwnEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stopNATS(srv)
-	if _, err := serve(srv, true); err != nil {
+	svc, err := serve(srv, true, open)
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() {
+		if err := svc.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
 	t.Setenv("NATS_URL", "nats://127.0.0.1:1")
 	env := map[string]string{"NATS_URL": srv.ClientURL()}
 
@@ -54,7 +61,7 @@ func TestInterruptEndsTheWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stopNATS(srv)
-	nc, err := nats.Connect("", nats.InProcessServer(srv), nats.NoReconnect())
+	nc, err := connect(srv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,5 +123,23 @@ func TestHuman(t *testing.T) {
 		if got := human(d); got != want {
 			t.Errorf("human(%d): got %q, want %q", d, got, want)
 		}
+	}
+}
+
+func TestAnswerNamesItsPolicy(t *testing.T) {
+	var stdout bytes.Buffer
+	p := &program{stdout: &stdout}
+	r := client.Result{
+		Allowed: true, Key: "free.42", Limit: 5, Remaining: 4,
+		ResetAfter: 12 * time.Second, Window: time.Minute,
+		Policy: "free", LimitName: "per-minute", Source: "redis",
+	}
+	p.answer("", &r)
+	p.json = true
+	p.answer("", &r)
+	want := "allowed  free.42  4 of 5 left, full in 12s (limit per-minute of policy free)\n" +
+		`{"allowed":true,"key":"free.42","limit":5,"remaining":4,"retry_after_ms":0,"reset_after_ms":12000,"window_ms":60000,"policy":"free","limit_name":"per-minute","source":"redis","degraded":false}` + "\n"
+	if got := stdout.String(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }

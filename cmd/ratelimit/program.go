@@ -130,7 +130,7 @@ In another one, ask. A key is whoever you limit: a user, an address, a tenant.
   ratelimit check user_123                          # by the limit that the service has for it
   ratelimit check user_123 --rate 5 --interval 1s   # by a limit of your own: 5 a second
   ratelimit peek user_123 --rate 5 --interval 1s    # look, and take nothing
-  ratelimit reset user_123 --rate 5 --interval 1s   # fill the bucket again
+  ratelimit reset user_123                          # fill the buckets again
 
 In a script the exit code is the answer, so a command can wait behind a check:
 

@@ -10,14 +10,12 @@ func (p *program) resetCommand() *cobra.Command {
 	var q question
 	cmd := &cobra.Command{
 		Use:   "reset KEY...",
-		Short: "Fill the bucket again",
-		Long: `Fill the bucket of a key, as if it had never been asked about.
-
-Give the same limit as to the check: a bucket belongs to a key and a limit.
+		Short: "Fill the buckets again",
+		Long: `Fill the buckets of a key, as if it had never been asked about.
 
 ` + exitHelp,
 		Example: `  ratelimit reset user_123
-  ratelimit reset user_123 --rate 5 --interval 1s`,
+  ratelimit reset user_123 user_124`,
 		RunE: func(cmd *cobra.Command, keys []string) error {
 			return p.ask(cmd, "reset", keys, &q, (*client.Client).Reset)
 		},

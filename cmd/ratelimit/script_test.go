@@ -10,15 +10,18 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
 	"github.com/quotaworker/ratelimit/client/wire"
+	"github.com/quotaworker/ratelimit/worker"
 )
 
 func TestMain(m *testing.M) {
@@ -42,9 +45,11 @@ func (l leakTest) Run() int {
 //
 //	exits CODE ratelimit ARG...   run it and compare its exit code
 //	server [password|token|inbox] start a NATS server, and set NATS_URL, URL and ADDR
-//	service [shared]              answer there; start the server if need be
+//	service [shared] [strict]     start a worker there, and the server if need be:
+//	                              shared pretends to be Redis, strict has no limits
 //	mute                          take requests there, and never answer
-//	context FILE USER PASSWORD    write a NATS context for the server
+//	context FILE [FIELD=VALUE...] write a NATS context for the server
+//	nkey FILE                     write the seed of an NKey that nobody knows
 //	clock DURATION                move the clock of the service on
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -54,6 +59,8 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Values["running"] = &running{}
 			env.Setenv("HOME", env.WorkDir)
+			// With -race a process sleeps for a second before it exits with 0.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			return nil
 		},
@@ -64,6 +71,7 @@ func TestScripts(t *testing.T) {
 			"server":  cmdServer,
 			"mute":    cmdMute,
 			"context": cmdContext,
+			"nkey":    cmdNKey,
 		},
 	})
 }
@@ -132,9 +140,14 @@ func cmdService(ts *testscript.TestScript, neg bool, args []string) {
 	if r.server == nil {
 		cmdServer(ts, false, nil)
 	}
-	var err error
-	r.service, err = serve(r.server, slices.Contains(args, "shared"))
+	o := open
+	if slices.Contains(args, "strict") {
+		o = worker.Options{}
+	}
+	s, err := serve(r.server, slices.Contains(args, "shared"), o)
 	ts.Check(err)
+	ts.Defer(func() { ts.Check(s.stop()) })
+	r.service = s
 }
 
 func cmdClock(ts *testscript.TestScript, neg bool, args []string) {
@@ -144,26 +157,47 @@ func cmdClock(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
-	r.service.now.Add(d.Microseconds())
+	r.service.clock.now.Add(d.Microseconds())
 }
 
 func cmdMute(ts *testscript.TestScript, neg bool, args []string) {
-	nc, err := nats.Connect("", nats.InProcessServer(of(ts).server), nats.NoReconnect())
+	nc, err := connect(of(ts).server)
 	ts.Check(err)
 	_, err = nc.QueueSubscribe("ratelimit.>", wire.QueueGroup, func(*nats.Msg) {})
 	ts.Check(err)
 	ts.Check(nc.Flush())
+	ts.Defer(nc.Close)
 }
 
 func cmdContext(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 3 {
-		ts.Fatalf("usage: context FILE USER PASSWORD, after server")
+	if len(args) == 0 {
+		ts.Fatalf("usage: context FILE [FIELD=VALUE...], after server")
 	}
-	doc, err := json.Marshal(map[string]string{"url": ts.Getenv("URL"), "user": args[1], "password": args[2]})
+	doc := map[string]string{"url": ts.Getenv("URL")}
+	for _, arg := range args[1:] {
+		field, value, _ := strings.Cut(arg, "=")
+		doc[field] = value
+	}
+	data, err := json.Marshal(doc)
 	ts.Check(err)
-	file := ts.MkAbs(args[0])
+	writeFile(ts, args[0], data)
+}
+
+func cmdNKey(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: nkey FILE")
+	}
+	user, err := nkeys.CreateUser()
+	ts.Check(err)
+	seed, err := user.Seed()
+	ts.Check(err)
+	writeFile(ts, args[0], seed)
+}
+
+func writeFile(ts *testscript.TestScript, file string, data []byte) {
+	file = ts.MkAbs(file)
 	ts.Check(os.MkdirAll(filepath.Dir(file), 0o700))
-	ts.Check(os.WriteFile(file, doc, 0o600))
+	ts.Check(os.WriteFile(file, data, 0o600))
 }
 
 // startNotNATS returns the address of a server that greets in another

@@ -3,16 +3,16 @@ package main
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
-	"github.com/quotaworker/ratelimit/client/wire"
 	"github.com/quotaworker/ratelimit/limiter"
+	"github.com/quotaworker/ratelimit/limiter/batch"
 	"github.com/quotaworker/ratelimit/limiter/memstore"
+	"github.com/quotaworker/ratelimit/worker"
 )
 
 // startNATS starts a NATS server on a free port of the loopback interface.
@@ -35,98 +35,79 @@ func stopNATS(s *server.Server) {
 	s.WaitForShutdown()
 }
 
-// service answers requests about keys from memory buckets whose clock stands
-// still until it is moved.
-type service struct {
-	store  *memstore.Store
-	now    atomic.Int64 // microseconds since the Unix epoch
-	shared bool         // pretend that the buckets are in Redis
+// connect connects to a server inside this process, as whoever it lets in.
+func connect(at *server.Server) (*nats.Conn, error) {
+	return nats.Connect("", nats.InProcessServer(at), nats.NoReconnect(),
+		nats.UserInfo("worker", "hush-hush"), nats.Token("hush-hush"))
 }
 
-// serve starts a service at a NATS server. It ends with the server.
-func serve(at *server.Server, shared bool) (*service, error) {
-	s := &service{store: memstore.New(memstore.Options{}), shared: shared}
-	s.now.Store(1_700_000_000_000_000)
-	nc, err := nats.Connect("", nats.InProcessServer(at), nats.UserInfo("worker", "hush-hush"), nats.Token("hush-hush"), nats.NoReconnect())
+// service is a worker over memory buckets.
+type service struct {
+	nc      *nats.Conn
+	batcher *batch.Batcher
+	worker  *worker.Worker
+	clock   *clockStore
+}
+
+// serve starts a service at a NATS server. Its answers are degraded unless
+// shared is true, and then it pretends that its buckets are in Redis.
+func serve(at *server.Server, shared bool, o worker.Options) (*service, error) {
+	nc, err := connect(at)
 	if err != nil {
 		return nil, err
 	}
-	for _, verb := range []wire.Verb{wire.VerbCheck, wire.VerbPeek, wire.VerbReset, wire.VerbRefund} {
-		_, err := nc.QueueSubscribe(wire.Subject(verb, ">"), wire.QueueGroup, func(m *nats.Msg) {
-			reply := nats.NewMsg(m.Reply)
-			r, e := s.decide(verb, m)
-			if e != nil {
-				reply.Header.Set(wire.HeaderError, string(e.Code))
-				reply.Data = wire.AppendError(nil, e)
-			} else {
-				reply.Data = wire.AppendReply(nil, r)
-			}
-			nc.PublishMsg(reply)
-		})
-		if err != nil {
-			return nil, err
+	s := &service{nc: nc, clock: newClockStore(shared)}
+	s.batcher = batch.New(s.clock, batch.Options{})
+	s.worker, err = worker.New(nc, busyQueue{s.batcher}, o)
+	if err != nil {
+		return nil, errors.Join(err, s.batcher.Close(context.Background()))
+	}
+	return s, nil
+}
+
+func (s *service) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := errors.Join(s.worker.Stop(ctx), s.batcher.Close(ctx))
+	s.nc.Close()
+	return err
+}
+
+// open is a worker that takes limits from requests and has one of its own.
+var open = worker.Options{
+	InlineLimits: true,
+	DefaultLimit: limiter.Limit{Rate: 10, Interval: time.Second, Burst: 100},
+}
+
+// busyQueue has no room for the key busy.
+type busyQueue struct{ worker.Queue }
+
+func (q busyQueue) Submit(item batch.Item) error {
+	if item.Check().Demands[0].Key == "busy" {
+		return batch.ErrOverloaded
+	}
+	return q.Queue.Submit(item)
+}
+
+// clockStore is a store whose clock stands still until it is moved.
+type clockStore struct {
+	store  *memstore.Store
+	now    atomic.Int64 // microseconds since the Unix epoch
+	shared bool
+}
+
+func newClockStore(shared bool) *clockStore {
+	s := &clockStore{store: memstore.New(memstore.Options{}), shared: shared}
+	s.now.Store(1_700_000_000_000_000)
+	return s
+}
+
+func (s *clockStore) Take(ctx context.Context, checks []limiter.Check, results []limiter.Result) error {
+	err := s.store.TakeAt(ctx, time.UnixMicro(s.now.Load()), checks, results)
+	if err == nil && s.shared {
+		for i := range results {
+			results[i].Source = limiter.SourceRedis
 		}
 	}
-	return s, nc.Flush()
+	return err
 }
-
-func (s *service) decide(verb wire.Verb, m *nats.Msg) (*wire.Reply, *wire.Error) {
-	req, err := wire.DecodeRequest(m.Data)
-	if err != nil {
-		return nil, err.(*wire.Error)
-	}
-	key := wire.KeyFromSubject(verb, m.Subject)
-	switch {
-	case key == "busy":
-		return nil, wire.Errorf(wire.CodeOverloaded, "this worker has too much to do; try again")
-	case strings.HasPrefix(key, "closed."):
-		return nil, wire.Errorf(wire.CodeNoPolicy, "no policy matches the key")
-	}
-	limit := limiter.Limit{Rate: 10, Interval: time.Second, Burst: 100}
-	if req.Rate > 0 {
-		limit = limiter.Limit{Rate: req.Rate, Interval: time.Duration(req.IntervalMicros) * time.Microsecond, Burst: req.Burst}
-	}
-	rule, err := limit.Compile()
-	if err != nil {
-		return nil, wire.Errorf(wire.CodeLimitNotRepresentable, "%s", err)
-	}
-	check := limiter.Check{Demands: []limiter.Demand{{Key: key, Rule: rule, Cost: req.Cost}}}
-	switch verb {
-	case wire.VerbPeek:
-		check.Demands[0].Cost = 0
-	case wire.VerbReset:
-		check.Op = limiter.Reset
-	case wire.VerbRefund:
-		check.Op = limiter.Refund
-	}
-	var results [1]limiter.Result
-	err = s.store.TakeAt(context.Background(), time.UnixMicro(s.now.Load()), []limiter.Check{check}, results[:])
-	if errors.Is(err, limiter.ErrCostExceedsBurst) {
-		return nil, wire.Errorf(wire.CodeCostExceedsBurst, "%s", err)
-	}
-	if err != nil {
-		return nil, wire.Errorf(wire.CodeInvalidRequest, "%s", err)
-	}
-	level := results[0].Levels[0]
-	reply := &wire.Reply{
-		Allowed:      results[0].Allowed,
-		Key:          key,
-		Limit:        rule.Limit().Burst,
-		Remaining:    level.Remaining,
-		RetryAfterMS: millis(level.RetryAfter),
-		ResetAfterMS: millis(level.ResetAfter),
-		WindowMS:     rule.Limit().Burst * rule.Limit().Interval.Milliseconds() / rule.Limit().Rate,
-		LimitName:    rule.Name(),
-		Source:       "memory",
-		Degraded:     !s.shared,
-	}
-	if s.shared {
-		reply.Source = "redis"
-	}
-	if strings.HasPrefix(key, "free.") {
-		reply.Policy, reply.LimitName = "free", "per-second"
-	}
-	return reply, nil
-}
-
-func millis(d time.Duration) int64 { return (d + time.Millisecond - 1).Milliseconds() }
