@@ -125,6 +125,9 @@ func TestNATSUsers(t *testing.T) {
 	startWorker(t, workerNC)
 	bridgeNC, bridgeSide := connect(t, s, "bridge", "hush-bridge")
 	ask(t, bridgeNC)
+	if _, err := bridgeNC.Request("$SRV.STATS."+worker.ServiceName, nil, 5*time.Second); err != nil {
+		t.Fatalf("statistics, for the health of a bridge: %v", err)
+	}
 	select {
 	case err := <-workerSide:
 		t.Fatalf("a worker at work: %v", err)
