@@ -52,12 +52,26 @@ type Limit struct {
 	Burst int64
 }
 
-// String writes the limit the way policies do: "10/1s burst 100".
+// String writes the limit as [ParseLimit] reads it: "10/s burst 100".
 func (l Limit) String() string {
-	if l.Burst == 0 || l.Burst == l.Rate {
-		return fmt.Sprintf("%d/%s", l.Rate, l.Interval)
+	interval := l.Interval.String()
+	for _, unit := range units {
+		if l.Interval == unit.length {
+			interval = unit.name
+		}
 	}
-	return fmt.Sprintf("%d/%s burst %d", l.Rate, l.Interval, l.Burst)
+	if l.Burst == 0 || l.Burst == l.Rate {
+		return fmt.Sprintf("%d/%s", l.Rate, interval)
+	}
+	return fmt.Sprintf("%d/%s burst %d", l.Rate, interval, l.Burst)
+}
+
+// units are the intervals that have a name.
+var units = []struct {
+	name   string
+	length time.Duration
+}{
+	{"ms", time.Millisecond}, {"s", time.Second}, {"m", time.Minute}, {"h", time.Hour}, {"d", 24 * time.Hour},
 }
 
 // Rule is a compiled [Limit]: valid, with its defaults filled in, and turned

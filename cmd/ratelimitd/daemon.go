@@ -1,0 +1,366 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/quotaworker/ratelimit/client"
+	"github.com/quotaworker/ratelimit/client/httpbridge"
+	"github.com/quotaworker/ratelimit/limiter"
+	"github.com/quotaworker/ratelimit/limiter/batch"
+	"github.com/quotaworker/ratelimit/limiter/failover"
+	"github.com/quotaworker/ratelimit/limiter/memstore"
+	"github.com/quotaworker/ratelimit/limiter/redisstore"
+	"github.com/quotaworker/ratelimit/worker"
+	"github.com/quotaworker/ratelimit/worker/natsembed"
+)
+
+// role is what a daemon does.
+type role string
+
+const (
+	roleAll    role = "all-in-one" // everything, on embedded parts where none are configured
+	roleWorker role = "worker"     // decides checks
+	roleBridge role = "bridge"     // the HTTP door
+)
+
+func (r role) works() bool   { return r != roleBridge }
+func (r role) bridges() bool { return r != roleWorker }
+
+// Daemon is the running program: every part, and how to stop it. The parts
+// that a role does not have, or that are not configured, are nil.
+type Daemon struct {
+	cfg     Config
+	role    role
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	started time.Time
+
+	nats     *natsembed.Server
+	nc       *nats.Conn // of the worker
+	redis    redis.UniversalClient
+	memory   *memstore.Store
+	failover *failover.Store
+	batcher  *batch.Batcher
+	worker   *worker.Worker
+	clientNC *nats.Conn // of the bridge
+
+	httpURL, adminURL string
+
+	parts  []part     // what was started, in order
+	failed chan error // of a part that ended by itself
+}
+
+// part is something that Close stops.
+type part struct {
+	name string
+	stop func(context.Context) error
+}
+
+// openDaemon starts the parts of a role. On an error it has stopped what it
+// had started.
+func openDaemon(ctx context.Context, cfg Config, r role, log *slog.Logger) (_ *Daemon, err error) {
+	d := &Daemon{cfg: cfg, role: r, log: log, metrics: prometheus.NewRegistry(), started: time.Now(), failed: make(chan error, 8)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	d.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	// Ports first: a port that is taken should be said before anything else.
+	adminListener, err := listen(cfg.AdminAddr, "RATELIMIT_ADMIN_ADDR")
+	if err != nil {
+		return nil, err
+	}
+	d.add(part{"admin listener", func(context.Context) error { adminListener.Close(); return nil }})
+	var httpListener net.Listener
+	if r.bridges() {
+		if httpListener, err = listen(cfg.HTTPAddr, "RATELIMIT_HTTP_ADDR"); err != nil {
+			return nil, err
+		}
+		d.add(part{"http listener", func(context.Context) error { httpListener.Close(); return nil }})
+	}
+
+	if r == roleAll && cfg.NATSURL == "" {
+		if err := d.openNATS(); err != nil {
+			return nil, err
+		}
+	}
+	if r.works() {
+		d.openStores()
+		if err := d.openWorker(); err != nil {
+			return nil, err
+		}
+	}
+	health := httpbridge.NewHealthHandler(d.health)
+	d.serve("admin", adminListener, adminMux(d.metrics, health))
+	d.adminURL = "http://" + adminListener.Addr().String()
+	if r.bridges() {
+		if err := d.openBridge(httpListener); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// openNATS starts the embedded NATS server.
+func (d *Daemon) openNATS() error {
+	host, port, err := splitAddr(d.cfg.NATSAddr)
+	if err != nil {
+		return fmt.Errorf("RATELIMIT_NATS_ADDR: %w", err)
+	}
+	if port == 0 {
+		port = natsembed.RandomPort
+	}
+	d.nats, err = natsembed.Start(natsembed.Options{Name: d.cfg.Instance, Host: host, Port: port, Logger: d.log})
+	if errors.Is(err, natsembed.ErrPortInUse) {
+		return taken(string(d.cfg.NATSAddr), "RATELIMIT_NATS_ADDR", "; if a NATS server runs there, set NATS_URL=nats://"+string(d.cfg.NATSAddr)+" to use it", err)
+	}
+	if err != nil {
+		return err
+	}
+	d.add(part{"nats server", func(context.Context) error { d.nats.Shutdown(); return nil }})
+	return nil
+}
+
+// openStores builds what decides: memory alone, or Redis with memory behind it.
+func (d *Daemon) openStores() {
+	d.memory = memstore.New(memstore.Options{Keys: d.cfg.MemoryKeys})
+	var store limiter.Store = d.memory
+	if d.cfg.hasRedis() {
+		rdb, err := redisstore.Open(d.cfg.redis())
+		if err != nil {
+			panic(err) // the config was validated
+		}
+		d.redis = rdb
+		d.add(part{"redis", func(context.Context) error { return rdb.Close() }})
+		errs := newRedisErrors(d.metrics)
+		d.failover = failover.New(redisstore.New(rdb), d.memory, failover.Options{
+			Timeout: d.cfg.RedisTimeout,
+			Logger:  d.log.With("redis", d.cfg.redis().Where()),
+			OnError: errs.count,
+		})
+		d.add(part{"failover", func(context.Context) error { d.failover.Close(); return nil }})
+		store = d.failover
+	}
+	d.batcher = batch.New(store, batch.Options{Queue: d.cfg.Queue, Size: d.cfg.Batch})
+	d.add(part{"batcher", d.batcher.Close})
+	d.metrics.MustRegister(storeCollector{d})
+}
+
+// openWorker connects to NATS and begins to answer.
+func (d *Daemon) openWorker() error {
+	nc, err := d.connect("worker", nats.RetryOnFailedConnect(d.role == roleWorker))
+	if err != nil {
+		return err
+	}
+	d.nc = nc
+	d.add(part{"nats connection", func(context.Context) error { nc.Close(); return nil }})
+	o := worker.Options{
+		Version:      semver(version),
+		Instance:     d.cfg.Instance,
+		InlineLimits: d.cfg.InlineLimits != "never",
+		MaxAge:       d.cfg.MaxAge,
+		Status:       d.workerStatus,
+		Logger:       d.log,
+		Registerer:   d.metrics,
+	}
+	if rule := d.cfg.DefaultLimit.rule; rule != nil {
+		o.DefaultLimit = rule.Limit()
+	}
+	if d.worker, err = worker.New(nc, d.batcher, o); err != nil {
+		return err
+	}
+	d.add(part{"worker", d.worker.Stop})
+	return nil
+}
+
+// openBridge connects to NATS as a client and begins to serve HTTP.
+func (d *Daemon) openBridge(l net.Listener) error {
+	nc, err := d.connect("bridge", nats.RetryOnFailedConnect(d.role == roleBridge))
+	if err != nil {
+		return err
+	}
+	d.clientNC = nc
+	d.add(part{"bridge connection", func(context.Context) error { nc.Close(); return nil }})
+	c, err := client.New(nc)
+	if err != nil {
+		return err
+	}
+	if !d.cfg.HTTPAddr.loopback() {
+		d.log.Warn("the HTTP bridge can be reached from other machines and asks nobody for a password; keep it inside your network", "addr", l.Addr().String())
+	}
+	d.serve("bridge", l, httpbridge.New(c, httpbridge.Options{
+		Admin:       d.cfg.HTTPAdmin,
+		MaxInFlight: d.cfg.HTTPInFlight,
+		Timeout:     d.cfg.HTTPTimeout,
+		Health:      d.health,
+		Registerer:  d.metrics,
+		Logger:      d.log,
+	}))
+	d.httpURL = "http://" + l.Addr().String()
+	return nil
+}
+
+// connect connects to NATS, embedded or not, with the settings of the config.
+// With nats.RetryOnFailedConnect it goes on trying in the background.
+func (d *Daemon) connect(what string, opts ...nats.Option) (*nats.Conn, error) {
+	url := d.cfg.NATSURL
+	if url == "" {
+		url = nats.DefaultURL
+	}
+	all := append(client.ConnectOptions(), nats.Name("ratelimitd "+what+" "+d.cfg.Instance))
+	if d.nats != nil {
+		all = append(all, d.nats.InProcess())
+	} else {
+		all = append(all, d.natsOptions()...)
+	}
+	all = append(all,
+		nats.ClosedHandler(func(nc *nats.Conn) {
+			// Only for good, and not by us: MaxReconnects is infinite.
+			if err := nc.LastError(); err != nil {
+				d.fail(fmt.Errorf("the NATS connection of the %s was closed by the server: %w", what, err))
+			}
+		}),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				d.log.Warn("lost the NATS server; reconnecting", "connection", what, "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			d.log.Info("connected to the NATS server again", "connection", what, "url", nc.ConnectedUrlRedacted())
+		}),
+	)
+	nc, err := nats.Connect(url, append(all, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to NATS at %s: %w; check NATS_URL and the credentials, and that a server runs there", redactURLs(url), err)
+	}
+	if !nc.IsConnected() {
+		d.log.Warn("no NATS server yet; trying until there is one", "connection", what, "url", redactURLs(url))
+	}
+	return nc, nil
+}
+
+func (d *Daemon) natsOptions() []nats.Option {
+	c := &d.cfg
+	var opts []nats.Option
+	if c.NATSCreds != "" {
+		opts = append(opts, nats.UserCredentials(c.NATSCreds))
+	}
+	if c.NATSNKey != "" {
+		opts = append(opts, func(o *nats.Options) error {
+			nkey, err := nats.NkeyOptionFromSeed(c.NATSNKey)
+			if err != nil {
+				return fmt.Errorf("NATS_NKEY: %w", err)
+			}
+			return nkey(o)
+		})
+	}
+	if c.NATSUser != "" {
+		opts = append(opts, nats.UserInfo(c.NATSUser, c.NATSPassword))
+	}
+	if c.NATSToken != "" {
+		opts = append(opts, nats.Token(c.NATSToken))
+	}
+	if c.NATSCert != "" {
+		opts = append(opts, nats.ClientCert(c.NATSCert, c.NATSKey))
+	}
+	if c.NATSCA != "" {
+		opts = append(opts, nats.RootCAs(c.NATSCA))
+	}
+	return opts
+}
+
+// Failed delivers the error of a part that ended by itself; the daemon is
+// then of no use and should be closed and started anew.
+func (d *Daemon) Failed() <-chan error { return d.failed }
+
+func (d *Daemon) fail(err error) {
+	select {
+	case d.failed <- err:
+	default: // somebody has failed before
+	}
+}
+
+// Close stops the parts in reverse order, which first stops what takes checks
+// in and then what answers them: no check that was accepted is lost. The error
+// joins what went wrong. It takes at most the drain timeout, plus a little.
+func (d *Daemon) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.DrainTimeout)
+	defer cancel()
+	var errs []error
+	for i := len(d.parts) - 1; i >= 0; i-- {
+		if err := d.parts[i].stop(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stopping the %s: %w", d.parts[i].name, err))
+		}
+	}
+	d.parts = nil
+	return errors.Join(errs...)
+}
+
+// listen listens on addr, which the setting of that name has set.
+func listen(a addr, name string) (net.Listener, error) {
+	l, err := net.Listen("tcp", string(a))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, taken(string(a), name, "", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w; change it with %s", a, err, name)
+	}
+	return l, nil
+}
+
+// taken says that an address is in use and how to choose another.
+func taken(a, name, more string, err error) error {
+	host, port, _ := net.SplitHostPort(a)
+	return fmt.Errorf("port %s is taken: another program listens on %s; choose another with %s=%s%s (%w)",
+		port, a, name, net.JoinHostPort(host, nextPort(port)), more, err)
+}
+
+// serve serves a handler until the daemon is closed.
+func (d *Daemon) serve(name string, l net.Listener, h http.Handler) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		err := httpbridge.Serve(ctx, l, h, httpbridge.ServerOptions{Logger: d.log})
+		if err != nil && ctx.Err() == nil {
+			d.fail(fmt.Errorf("the %s listener: %w", name, err))
+		}
+	}()
+	d.add(part{name + " server", func(context.Context) error { cancel(); wg.Wait(); return nil }})
+}
+
+func (d *Daemon) add(p part) { d.parts = append(d.parts, p) }
+
+var _ io.Closer = (*Daemon)(nil)
+
+// semver makes a version that the NATS services framework takes.
+func semver(v string) string {
+	v = strings.TrimPrefix(v, "v")
+	if len(strings.SplitN(v, ".", 3)) == 3 && v[0] >= '0' && v[0] <= '9' {
+		return v
+	}
+	return "0.0.0-build-" + strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '-'
+	}, v)
+}

@@ -1,0 +1,84 @@
+package limiter
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ParseLimit reads a limit as a person writes it: a rate, a slash, an interval
+// and, if it is not the rate, the burst:
+//
+//	10/s
+//	10/s burst 100
+//	1000/h
+//	5/1m30s
+//
+// The interval is a unit (ms, s, m, h, or a day, d) or a Go duration, which
+// may begin with a number of days, as in 30d. Numbers may be grouped with
+// underscores. The error wraps ErrInvalidLimit and says what is wrong; a limit
+// that parses may still not compile.
+func ParseLimit(s string) (Limit, error) {
+	fail := func(format string, args ...any) (Limit, error) {
+		return Limit{}, fmt.Errorf("%w: %q: %s; write a limit as 10/s or 10/s burst 100", ErrInvalidLimit, s, fmt.Sprintf(format, args...))
+	}
+	words := strings.Fields(s)
+	if len(words) != 1 && (len(words) != 3 || words[1] != "burst") {
+		return fail("it is not a rate with or without a burst")
+	}
+	rate, interval, ok := strings.Cut(words[0], "/")
+	if !ok {
+		return fail("there is no slash between rate and interval")
+	}
+	var l Limit
+	var err error
+	if l.Rate, err = parseCount(rate); err != nil {
+		return fail("rate %v", err)
+	}
+	if l.Interval, err = parseInterval(interval); err != nil {
+		return fail("%v", err)
+	}
+	if len(words) == 3 {
+		if l.Burst, err = parseCount(words[2]); err != nil {
+			return fail("burst %v", err)
+		}
+	}
+	return l, nil
+}
+
+func parseCount(s string) (int64, error) {
+	digits := strings.ReplaceAll(s, "_", "")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 1 || n > MaxCount || strings.HasPrefix(s, "+") || strings.HasPrefix(s, "_") || strings.HasSuffix(s, "_") {
+		return 0, fmt.Errorf("%q is not a whole number between 1 and %d", s, int64(MaxCount))
+	}
+	return n, nil
+}
+
+func parseInterval(s string) (time.Duration, error) {
+	text := s
+	if text != "" && (text[0] < '0' || text[0] > '9') {
+		text = "1" + text // a unit alone
+	}
+	var days int64
+	if before, after, ok := strings.Cut(text, "d"); ok {
+		n, err := strconv.ParseInt(before, 10, 64)
+		if err != nil || n > int64(MaxInterval/(24*time.Hour)) {
+			return 0, fmt.Errorf("interval %q does not begin with 1 to 366 days", s)
+		}
+		days, text = n, after
+		if text == "" {
+			text = "0s"
+		}
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("interval %q is neither a unit (ms, s, m, h, d) nor a duration such as 1m30s", s)
+	}
+	d += time.Duration(days) * 24 * time.Hour
+	if d < MinInterval || d > MaxInterval {
+		return 0, fmt.Errorf("interval %q must be between %s and 366 days", s, MinInterval)
+	}
+	return d, nil
+}
