@@ -295,7 +295,7 @@ func (c *connection) cannotConnect(err error, context setting) error {
 	case errors.Is(err, nats.ErrNoServers):
 		return noAnswer("no NATS server answers at %s; is one running? Start one with: ratelimitd", c.where)
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked):
-		return noAnswer("the NATS server does not let you in (%s) at %s; say who you are, see: ratelimit help connecting", cause(err), c.where)
+		return noAnswer("the NATS server at %s, does not let you in (%s); say who you are, see: ratelimit help connecting", c.where, cause(err))
 	case errors.Is(err, nats.ErrTimeout) || os.IsTimeout(err):
 		return noAnswer("no NATS server answered within %s at %s; is it the right address? Wait longer with --timeout", c.timeout, c.where)
 	}

@@ -33,7 +33,7 @@ func TestRunReadsItsOwnEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stopNATS(srv)
-	svc, err := serve(srv, true, open)
+	svc, err := serve(srv, "", true, open)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestInterruptEndsTheWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stopNATS(srv)
-	nc, err := connect(srv)
+	nc, err := connect(srv, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,12 +44,15 @@ func (l leakTest) Run() int {
 // program in a process of its own. Beside the commands of testscript there are
 //
 //	exits CODE ratelimit ARG...   run it and compare its exit code
-//	server [password|token|inbox] start a NATS server, and set NATS_URL, URL and ADDR
+//	server [HOW]                  start a NATS server, and set NATS_URL, URL and ADDR;
+//	                              HOW it knows its clients is one of the words below
 //	service [shared] [strict]     start a worker there, and the server if need be:
 //	                              shared pretends to be Redis, strict has no limits
 //	mute                          take requests there, and never answer
 //	context FILE [FIELD=VALUE...] write a NATS context for the server
 //	nkey FILE                     write the seed of an NKey that nobody knows
+//	notnats                       set NOTNATS to a server that greets in another
+//	                              language, and SILENT to one that does not greet
 //	clock DURATION                move the clock of the service on
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -72,6 +75,7 @@ func TestScripts(t *testing.T) {
 			"mute":    cmdMute,
 			"context": cmdContext,
 			"nkey":    cmdNKey,
+			"notnats": cmdNotNATS,
 		},
 	})
 }
@@ -99,6 +103,7 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 // script's commands get no place of their own in it.
 type running struct {
 	server  *server.Server
+	creds   string // of the user that lets anybody in, if the server needs it
 	service *service
 }
 
@@ -121,18 +126,34 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 					Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX_app.>"}},
 				}},
 			}
+		case "creds":
+			creds, err := credentials(&opts)
+			ts.Check(err)
+			writeFile(ts, "app.creds", creds)
+			r.creds = ts.MkAbs("app.creds")
+		case "nkey":
+			cmdNKey(ts, false, []string{"app.nk"})
+			user, err := nkeys.FromSeed([]byte(ts.ReadFile("app.nk")))
+			ts.Check(err)
+			opts.Users = []*server.User{{Username: "worker", Password: "hush-hush"}}
+			opts.Nkeys = []*server.NkeyUser{{Nkey: publicKey(user)}}
+		case "tls":
+			ca, cert, key, err := certificates(&opts)
+			ts.Check(err)
+			writeFile(ts, "ca.pem", ca)
+			writeFile(ts, "cert.pem", cert)
+			writeFile(ts, "key.pem", key)
 		default:
-			ts.Fatalf("usage: server [password] [token] [inbox]")
+			ts.Fatalf("usage: server [password|token|inbox|creds|nkey|tls]")
 		}
 	}
-	var err error
-	r.server, err = startNATS(opts)
+	srv, err := startNATS(opts)
 	ts.Check(err)
-	ts.Defer(func() { stopNATS(r.server) })
+	ts.Defer(func() { stopNATS(srv) })
+	r.server = srv
 	ts.Setenv("NATS_URL", r.server.ClientURL())
 	ts.Setenv("URL", r.server.ClientURL())
 	ts.Setenv("ADDR", r.server.Addr().String())
-	ts.Setenv("NOTNATS", startNotNATS(ts))
 }
 
 func cmdService(ts *testscript.TestScript, neg bool, args []string) {
@@ -144,7 +165,7 @@ func cmdService(ts *testscript.TestScript, neg bool, args []string) {
 	if slices.Contains(args, "strict") {
 		o = worker.Options{}
 	}
-	s, err := serve(r.server, slices.Contains(args, "shared"), o)
+	s, err := serve(r.server, r.creds, slices.Contains(args, "shared"), o)
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(s.stop()) })
 	r.service = s
@@ -161,7 +182,7 @@ func cmdClock(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdMute(ts *testscript.TestScript, neg bool, args []string) {
-	nc, err := connect(of(ts).server)
+	nc, err := connect(of(ts).server, "")
 	ts.Check(err)
 	_, err = nc.QueueSubscribe("ratelimit.>", wire.QueueGroup, func(*nats.Msg) {})
 	ts.Check(err)
@@ -200,23 +221,23 @@ func writeFile(ts *testscript.TestScript, file string, data []byte) {
 	ts.Check(os.WriteFile(file, data, 0o600))
 }
 
-// startNotNATS returns the address of a server that greets in another
-// language.
-func startNotNATS(ts *testscript.TestScript) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
+func cmdNotNATS(ts *testscript.TestScript, neg bool, args []string) {
+	for name, greeting := range map[string]string{"NOTNATS": "220 mail.example.com ESMTP\r\n", "SILENT": ""} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				fmt.Fprint(conn, greeting)
 			}
-			fmt.Fprint(conn, "220 mail.example.com ESMTP\r\n")
-			conn.Close()
-		}
-	}()
-	ts.Defer(func() { l.Close(); <-done })
-	return l.Addr().String()
+		}()
+		ts.Defer(func() { l.Close(); <-done })
+		ts.Setenv(name, l.Addr().String())
+	}
 }

@@ -35,10 +35,16 @@ func stopNATS(s *server.Server) {
 	s.WaitForShutdown()
 }
 
-// connect connects to a server inside this process, as whoever it lets in.
-func connect(at *server.Server) (*nats.Conn, error) {
-	return nats.Connect("", nats.InProcessServer(at), nats.NoReconnect(),
-		nats.UserInfo("worker", "hush-hush"), nats.Token("hush-hush"))
+// connect connects to a server inside this process, as whoever it lets in:
+// the user of a credentials file if one is given.
+func connect(at *server.Server, creds string) (*nats.Conn, error) {
+	opts := []nats.Option{nats.InProcessServer(at), nats.NoReconnect()}
+	if creds != "" {
+		opts = append(opts, nats.UserCredentials(creds))
+	} else {
+		opts = append(opts, nats.UserInfo("worker", "hush-hush"), nats.Token("hush-hush"))
+	}
+	return nats.Connect("", opts...)
 }
 
 // service is a worker over memory buckets.
@@ -51,8 +57,8 @@ type service struct {
 
 // serve starts a service at a NATS server. Its answers are degraded unless
 // shared is true, and then it pretends that its buckets are in Redis.
-func serve(at *server.Server, shared bool, o worker.Options) (*service, error) {
-	nc, err := connect(at)
+func serve(at *server.Server, creds string, shared bool, o worker.Options) (*service, error) {
+	nc, err := connect(at, creds)
 	if err != nil {
 		return nil, err
 	}
