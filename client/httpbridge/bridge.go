@@ -168,8 +168,7 @@ func (b *Bridge) serve(w *statusWriter, r *http.Request, rt *route) *refusal {
 	return nil
 }
 
-// statusGone marks a request whose caller left, in the metrics only: there is
-// nobody to send it to.
+// statusGone counts a request whose caller left before the answer.
 const statusGone = 499
 
 // failed makes a refusal of an error of the checker. It logs when the service
@@ -177,8 +176,10 @@ const statusGone = 499
 // the log with one line for each request.
 func (b *Bridge) failed(w *statusWriter, r *http.Request, err error) *refusal {
 	if r.Context().Err() != nil {
+		// Most likely there is nobody to tell. But a caller that has only
+		// closed its own side looks the same, and saying nothing is a 200.
 		w.status = statusGone
-		return nil
+		return refuse(wire.Errorf(wire.CodeDeadlineExceeded, "the connection was closed before there was an answer; keep it open until then; the check may have been charged"))
 	}
 	e, answered := serviceError(err)
 	if !answered && b.failing.CompareAndSwap(false, true) {

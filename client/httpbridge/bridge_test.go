@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -300,6 +302,67 @@ func TestNoWorkers(t *testing.T) {
 	}
 }
 
+// TestSilentWorker asks a worker that never answers.
+func TestSilentWorker(t *testing.T) {
+	nc := startNATS(t)()
+	if _, err := nc.Subscribe(wire.Subject(wire.VerbCheck, ">"), func(*nats.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := httpbridge.New(c, httpbridge.Options{Timeout: 50 * time.Millisecond})
+	wantError(t, do(b, "POST", "/check", `{"key":"a"}`), 504, "deadline_exceeded")
+}
+
+// TestOutageInLog has two outages: each is one line, and so is its end.
+func TestOutageInLog(t *testing.T) {
+	var log strings.Builder
+	c := &canned{}
+	b := httpbridge.New(c, httpbridge.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	down := &client.Error{Code: wire.CodeUnavailable, Message: "nobody is there to be asked"}
+	refused := &client.Error{Code: wire.CodeNoPolicy, Message: "no policy matches the key a"}
+	for _, c.err = range []error{nil, refused, down, down, refused, nil, nil, down, nil} {
+		do(b, "POST", "/check", `{"key":"a"}`)
+		do(b, "POST", "/check", `{"checks":[{"key":"a"}]}`)
+	}
+	var got []string
+	for line := range strings.Lines(log.String()) {
+		_, line, _ = strings.Cut(line, "level=")
+		level, _, _ := strings.Cut(line, " ")
+		got = append(got, level)
+	}
+	if want := []string{"ERROR", "INFO", "ERROR", "INFO"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q:\n%s", got, want, &log)
+	}
+}
+
+// TestBodyGrows mounts the bridge behind something that replaces the body by a
+// longer one, as what unpacks bodies does.
+func TestBodyGrows(t *testing.T) {
+	r := httptest.NewRequest("POST", "/check", strings.NewReader(`{"key":"a"}`+strings.Repeat(" ", 64<<10)))
+	r.ContentLength = 100
+	w := httptest.NewRecorder()
+	httpbridge.New(direct{newService()}, httpbridge.Options{}).ServeHTTP(w, r)
+	wantError(t, w.Result(), 413, "request_too_large")
+}
+
+// TestOptions looks at what reaches the service.
+func TestOptions(t *testing.T) {
+	const inline = `"rate":5,"interval":"1500ms","burst":9,"cost":3,"algorithm":"token_bucket","policy":"gold"`
+	want := wire.Request{Key: "a", Rate: 5, IntervalMicros: 1_500_000, Burst: 9, Cost: 3, Algorithm: "token_bucket", Policy: "gold"}
+	for _, body := range []string{`{"key":"a",` + inline + `}`, `{"mode":"each","checks":[{"key":"a",` + inline + `}]}`} {
+		s := newService()
+		if resp := do(httpbridge.New(direct{s}, httpbridge.Options{}), "POST", "/check", body); resp.StatusCode != 200 {
+			t.Errorf("%s: status %d", body, resp.StatusCode)
+		}
+		if got := s.requests(); len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+			t.Errorf("%s:\n got %+v\nwant %+v", body, got, want)
+		}
+	}
+}
+
 // blocking does not answer before it is told to, or its context ends.
 type blocking struct {
 	httpbridge.Checker
@@ -357,7 +420,7 @@ func TestTimeout(t *testing.T) {
 	})
 }
 
-// TestCallerLeaves counts a caller that hangs up, and answers nobody.
+// TestCallerLeaves counts a caller that hangs up.
 func TestCallerLeaves(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	c := blocking{asked: make(chan struct{}), release: make(chan struct{})}
@@ -369,9 +432,8 @@ func TestCallerLeaves(t *testing.T) {
 	}()
 	w := httptest.NewRecorder()
 	b.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/v1/check/a", nil))
-	if w.Body.Len() != 0 {
-		t.Errorf("it was told %q", w.Body)
-	}
+	// One that closed its own side only must not take silence for a yes.
+	wantError(t, w.Result(), 504, "deadline_exceeded")
 	if got := samples(t, reg)[`ratelimit_http_requests_total{code="499",endpoint="check_key"}`]; got != 1 {
 		t.Errorf("counted %v", got)
 	}
@@ -447,6 +509,13 @@ func TestMetrics(t *testing.T) {
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("\n got %v\nwant %v", got, want)
+	}
+	var log strings.Builder
+	taken := prometheus.NewRegistry()
+	taken.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "ratelimit_http_requests_total", Help: "Something else."}))
+	httpbridge.New(direct{newService()}, httpbridge.Options{Registerer: taken, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if !strings.Contains(log.String(), "ratelimit_http_requests_total") {
+		t.Errorf("the log does not name the metric that cannot be exported: %s", &log)
 	}
 	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v %v", problems, err)

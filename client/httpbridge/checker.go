@@ -3,7 +3,6 @@ package httpbridge
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/quotaworker/ratelimit/client"
@@ -122,10 +121,4 @@ func serviceError(err error) (e *wire.Error, answered bool) {
 	}
 	// Not in the words of err, which was not written for callers.
 	return wire.Errorf(wire.CodeUnavailable, "the rate limiter cannot be asked at the moment; try again"), false
-}
-
-// errMode refuses a mode that this bridge cannot carry out. To take it for
-// another one would charge what should not be charged.
-func errMode(mode string) *refusal {
-	return invalid("mode: this bridge knows only %q, not %s", wire.ModeEach, fmt.Sprintf("%+q", clip(mode)))
 }

@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/quotaworker/ratelimit/client/httpbridge"
 	"github.com/quotaworker/ratelimit/client/wire"
@@ -60,8 +64,36 @@ func FuzzQuery(f *testing.F) {
 		s := newService()
 		httpbridge.New(direct{s}, httpbridge.Options{}).ServeHTTP(w, r)
 		checkResponse(t, w)
-		if got := s.asked(); len(got) > 0 && !slices.Equal(got, []string{"a"}) {
-			t.Errorf("asked about %q", got)
+		got := s.requests()
+		if len(got) == 0 {
+			return // refused
+		}
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatalf("asked with a query that cannot be read: %s", err)
+		}
+		want := wire.Request{Key: "a", Cost: 1}
+		for name := range values {
+			text := values.Get(name)
+			n, err := strconv.ParseInt(text, 10, 64)
+			switch name {
+			case "rate":
+				want.Rate = n
+			case "burst":
+				want.Burst = n
+			case "cost":
+				want.Cost = n
+			case "interval":
+				var d time.Duration
+				d, err = time.ParseDuration(text)
+				want.IntervalMicros = d.Microseconds()
+			}
+			if err != nil || len(values[name]) != 1 {
+				t.Errorf("asked with %s=%q", name, values[name])
+			}
+		}
+		if len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+			t.Errorf("asked %+v, want %+v", got, want)
 		}
 	})
 }

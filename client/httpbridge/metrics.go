@@ -65,10 +65,11 @@ func (m *metrics) observe(endpoint string, status int, since time.Time) {
 	m.duration.WithLabelValues(endpoint).Observe(time.Since(since).Seconds())
 }
 
-// statusWriter remembers the status that was sent.
+// statusWriter remembers the status that was sent, or another one that it was
+// given before to be counted in its place.
 type statusWriter struct {
 	http.ResponseWriter
-	status int // 0 before the header is written
+	status int // 0 as long as there is neither
 }
 
 func (w *statusWriter) WriteHeader(status int) {
@@ -77,6 +78,3 @@ func (w *statusWriter) WriteHeader(status int) {
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
-
-// Unwrap lets http.ResponseController and MaxBytesReader find the connection.
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

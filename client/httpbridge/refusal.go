@@ -70,8 +70,8 @@ func encode(v any) []byte {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		// Only what cannot be written as JSON gets here, and nothing that is
-		// passed in is of that kind; an empty object is still JSON.
+		// Only a number gets here that is none, or a year that has five
+		// digits, in facts about health. An empty object is still JSON.
 		return []byte("{}\n")
 	}
 	return b.Bytes()

@@ -36,9 +36,6 @@ func readRequest(w http.ResponseWriter, r *http.Request, rt *route) (wire.Reques
 	if err != nil {
 		return wire.Request{}, refuse(wireError(err))
 	}
-	if req.Mode != "" && req.Mode != wire.ModeEach {
-		return wire.Request{}, errMode(req.Mode)
-	}
 	if !rt.keyed {
 		if req.Key == "" && len(req.Checks) == 0 {
 			return wire.Request{}, refuse(wire.Errorf(wire.CodeInvalidKey, `the body names no key; name who is limited, as in {"key":"user_123","rate":5,"interval":"1s"}`))

@@ -19,11 +19,12 @@ type ServerOptions struct {
 	ReadHeaderTimeout time.Duration
 
 	// ReadTimeout bounds the time until the whole request is there. 0 means
-	// 5 s. It must be longer than Options.Timeout.
+	// 5 s.
 	ReadTimeout time.Duration
 
 	// WriteTimeout bounds the time from the header of a request to the end of
-	// its response. 0 means 10 s.
+	// its response, so it must be longer than ReadTimeout and Options.Timeout
+	// together. 0 means 10 s.
 	WriteTimeout time.Duration
 
 	// IdleTimeout is how long a connection is kept for the next request. 0

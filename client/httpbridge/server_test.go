@@ -67,6 +67,27 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
+// TestHalfClose has a caller that closes its own side and waits for the answer.
+// To net/http that is a caller that left; it must not be told yes.
+func TestHalfClose(t *testing.T) {
+	c := blocking{asked: make(chan struct{}, 1), release: make(chan struct{})}
+	addr := listen(t, httpbridge.New(c, httpbridge.Options{Timeout: 10 * time.Second}), httpbridge.ServerOptions{})
+	conn := dial(t, addr)
+	if _, err := io.WriteString(conn, get("/v1/check/a")); err != nil {
+		t.Fatal(err)
+	}
+	<-c.asked
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	wantError(t, resp, 504, "deadline_exceeded")
+}
+
 // TestIdle (row 65): a connection nobody uses is closed.
 func TestIdle(t *testing.T) {
 	addr := listen(t, httpbridge.New(direct{newService()}, httpbridge.Options{}), httpbridge.ServerOptions{IdleTimeout: 50 * time.Millisecond})

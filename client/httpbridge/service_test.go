@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,7 +34,7 @@ type service struct {
 	store limiter.Store
 
 	mu   sync.Mutex
-	keys []string // that were asked about, in order
+	seen []wire.Request // in order
 }
 
 func newService() *service { return &service{store: memstore.New(memstore.Options{})} }
@@ -42,12 +43,23 @@ func newService() *service { return &service{store: memstore.New(memstore.Option
 func (s *service) asked() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]string(nil), s.keys...)
+	var keys []string
+	for i := range s.seen {
+		keys = append(keys, s.seen[i].Key)
+	}
+	return keys
+}
+
+// requests returns what it was asked so far.
+func (s *service) requests() []wire.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.seen)
 }
 
 func (s *service) decide(ctx context.Context, verb wire.Verb, r *wire.Request) wire.Reply {
 	s.mu.Lock()
-	s.keys = append(s.keys, r.Key)
+	s.seen = append(s.seen, *r)
 	s.mu.Unlock()
 	refuse := func(code wire.Code, err error) wire.Reply {
 		return wire.Reply{Key: r.Key, Err: wire.Errorf(code, "%s", err)}
