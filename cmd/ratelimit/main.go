@@ -3,9 +3,10 @@
 //
 // Each verb is one file, which makes a command, and one line in
 // [program.root]. What verbs share is in few places: connect.go is the only
-// one that knows which NATS server to ask and as whom, ask.go asks about the
-// keys of a command line, print.go writes answers, exit.go turns errors into
-// sentences and exit codes, and flags.go does so for a mistyped command line.
+// one that knows which NATS server to ask and as whom, and connecterror.go says
+// why that did not work; ask.go asks about the keys of a command line, print.go
+// writes answers, exit.go turns errors into sentences and exit codes, and
+// flags.go does so for a mistyped command line.
 package main
 
 import (
