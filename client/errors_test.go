@@ -92,6 +92,20 @@ func TestErrorsOfWorkers(t *testing.T) {
 	}
 }
 
+// TestErrorIs has an error that is told by its code, and one that is not.
+func TestErrorIs(t *testing.T) {
+	err := &client.Error{Code: wire.CodeNoPolicy, Message: "no policy matches a"}
+	if !errors.Is(err, client.ErrNoPolicy) {
+		t.Error("it is not ErrNoPolicy")
+	}
+	if errors.Is(err, &client.Error{Code: wire.CodeNoPolicy, Message: "no policy matches b"}) {
+		t.Error("it is an error about something else")
+	}
+	if got, want := client.ErrNoPolicy.Error(), "no_policy"; got != want {
+		t.Errorf("ErrNoPolicy says %q, want %q", got, want)
+	}
+}
+
 // TestBadReplies has answers that no worker gives.
 func TestBadReplies(t *testing.T) {
 	srv := startServer(t, server.Options{})

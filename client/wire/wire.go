@@ -18,6 +18,15 @@
 // A-Z a-z 0-9 _ : @ / + = ~ and -; every other byte is written %XX, in upper
 // case hex. Each key has exactly one spelling, so two different keys never
 // share a bucket, and [KeyOf] makes that spelling from any text.
+//
+// # Messages
+//
+// Bodies are JSON; testdata has a sample of every kind, accepted and refused.
+// Requests are read strictly, because a field that is silently ignored is a
+// limit that silently does not hold: workers are upgraded before callers.
+// Replies are read tolerantly, so that workers may add fields to them. A
+// denial is a reply like any other. When nothing was decided, the reply has an
+// [Error] in its body and is marked by [HeaderError] and [HeaderErrorCode].
 package wire
 
 // QueueGroup is the NATS queue group in which workers share the checks.
@@ -73,7 +82,8 @@ type Request struct {
 	// Burst is the capacity of the inline limit. 0 means Rate.
 	Burst int64
 
-	// Cost is how many tokens the request takes or gives back. 0 looks only.
+	// Cost is how many tokens the request takes or gives back. 0 looks
+	// only. It means nothing to a peek and a reset.
 	Cost int64
 
 	// Algorithm is the algorithm of the inline limit. Empty means
@@ -85,7 +95,8 @@ type Request struct {
 	Policy string
 
 	// Checks holds several checks, of which each has a key and no checks of
-	// its own. A request with checks has no other field but Mode.
+	// its own. What the subject has after its verb is a prefix of all these
+	// keys, see [JoinKey]. A request with checks has no other field but Mode.
 	Checks []Request
 
 	// Mode says how Checks hang together. Empty means ModeEach.
