@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 )
 
@@ -113,6 +114,7 @@ func runDaemon(ctx context.Context, r role, environ []string, stdout, stderr io.
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
 	log := newLogger(stderr, &cfg)
+	redis.SetLogger(redisLogger{log})
 	for _, w := range warnings {
 		log.Warn(w)
 	}

@@ -301,13 +301,16 @@ func (d *Daemon) fail(err error) {
 // in and then what answers them: no check that was accepted is lost. The error
 // joins what went wrong. It takes at most the drain timeout, plus a little.
 func (d *Daemon) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.DrainTimeout)
-	defer cancel()
+	deadline := time.Now().Add(d.cfg.DrainTimeout)
 	var errs []error
 	for i := len(d.parts) - 1; i >= 0; i-- {
+		// A part that has nothing to do needs a moment too, even if the one
+		// before it used up the time.
+		ctx, cancel := context.WithTimeout(context.Background(), max(time.Until(deadline), time.Second))
 		if err := d.parts[i].stop(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stopping the %s: %w", d.parts[i].name, err))
 		}
+		cancel()
 	}
 	d.parts = nil
 	return errors.Join(errs...)

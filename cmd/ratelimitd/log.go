@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -40,6 +42,15 @@ func newLogger(w io.Writer, cfg *Config) *slog.Logger {
 		h = slog.NewTextHandler(w, o)
 	}
 	return slog.New(h).With("instance", cfg.Instance)
+}
+
+// redisLogger passes on what the Redis library has to say. It reports every
+// connection that fails, which the breaker sums up in one line.
+type redisLogger struct{ log *slog.Logger }
+
+// Printf implements the logging interface of go-redis.
+func (l redisLogger) Printf(_ context.Context, format string, v ...any) {
+	l.log.Debug(fmt.Sprintf(format, v...))
 }
 
 func isTerminal(w io.Writer) bool {
