@@ -27,7 +27,7 @@ var perSecond = limiter.Limit{Rate: 1, Interval: time.Second, Burst: 5}
 
 // rig is a server, a worker on it, and a connection to ask with.
 type rig struct {
-	t        *testing.T
+	t        testing.TB
 	srv      *natsembed.Server
 	nc       *nats.Conn // the caller's
 	workerNC *nats.Conn
@@ -37,9 +37,15 @@ type rig struct {
 
 // newRig starts everything over the given queue, or over memory if it is nil.
 // It opens no socket, so it works in a synctest bubble.
-func newRig(t *testing.T, queue Queue, o Options) *rig {
+func newRig(t testing.TB, queue Queue, o Options) *rig {
 	t.Helper()
-	srv, err := natsembed.Start(natsembed.Options{InProcessOnly: true})
+	return newRigOn(t, 0, queue, o)
+}
+
+// newRigOn is newRig with a bound on messages.
+func newRigOn(t testing.TB, maxPayload int32, queue Queue, o Options) *rig {
+	t.Helper()
+	srv, err := natsembed.Start(natsembed.Options{InProcessOnly: true, MaxPayload: maxPayload})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +75,7 @@ func newRig(t *testing.T, queue Queue, o Options) *rig {
 	return r
 }
 
-func connect(t *testing.T, srv *natsembed.Server, opts ...nats.Option) *nats.Conn {
+func connect(t testing.TB, srv *natsembed.Server, opts ...nats.Option) *nats.Conn {
 	t.Helper()
 	nc, err := nats.Connect("", append(opts, srv.InProcess())...)
 	if err != nil {
