@@ -62,6 +62,11 @@ func TestFields(t *testing.T) {
 			want{200, "", "5", "4", "1", "", `"x";q=5;w=1`, `"x";r=4;t=1`, "x", 5, 1, 4, 1},
 		},
 		{
+			"no window",
+			client.Result{Allowed: true, Limit: 5, Remaining: 4, LimitName: "x", Source: "redis"},
+			want{200, "", "5", "4", "0", "", `"x";q=5;w=1`, `"x";r=4;t=1`, "x", 5, 1, 4, 1},
+		},
+		{
 			"denied for a millisecond",
 			client.Result{Limit: 5, RetryAfter: time.Millisecond, ResetAfter: 5 * time.Second, Window: 5 * time.Second, LimitName: "x", Source: "redis"},
 			want{429, "1", "5", "0", "5", "", `"x";q=5;w=5`, `"x";r=0;t=1`, "x", 5, 5, 0, 1},

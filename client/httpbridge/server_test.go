@@ -90,7 +90,7 @@ func TestHalfClose(t *testing.T) {
 
 // TestIdle (row 65): a connection nobody uses is closed.
 func TestIdle(t *testing.T) {
-	addr := listen(t, httpbridge.New(direct{newService()}, httpbridge.Options{}), httpbridge.ServerOptions{IdleTimeout: 50 * time.Millisecond})
+	addr := listen(t, httpbridge.New(direct{newService()}, httpbridge.Options{}), httpbridge.ServerOptions{IdleTimeout: 50 * time.Millisecond, ReadTimeout: time.Hour})
 	conn := dial(t, addr)
 	if _, err := io.WriteString(conn, get("/healthz")); err != nil {
 		t.Fatal(err)
