@@ -47,8 +47,13 @@
 //
 // The body of a 429 is a problem document (RFC 9457) which holds every field
 // of the answer as well, so a caller that only reads "allowed" is served by one
-// rule for both. An answer about several checks is a 200 whose results speak
-// for themselves: each is an answer or an error.
+// rule for both.
+//
+// Several checks are answered with {"allowed":...,"results":[...]}, where each
+// result is an answer or an error: 200 when all were granted, 429 when at least
+// one was denied, with the longest wait as Retry-After, and otherwise the status
+// and error of the first that could not be decided, beside the results. What
+// was granted is charged in any case. The fields of one bucket are left out.
 //
 // # Errors
 //
@@ -89,4 +94,7 @@
 //
 // The bridge asks nobody for a password: listen on loopback or put it behind
 // something that does. Headers such as X-Forwarded-For never make a key.
+//
+// [Serve] runs a handler with all the timeouts and bounds that a server on a
+// network needs; a Bridge that is mounted elsewhere relies on that server's.
 package httpbridge

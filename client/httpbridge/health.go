@@ -175,7 +175,7 @@ func (h *HealthHandler) complete(doc Health) Health {
 	if doc.Timestamp.IsZero() {
 		doc.Timestamp = time.Now()
 	}
-	doc.Timestamp = doc.Timestamp.UTC()
+	doc.Timestamp = doc.Timestamp.UTC().Truncate(time.Millisecond)
 	if doc.Uptime == 0 {
 		doc.Uptime = int64(time.Since(h.started) / time.Second)
 	}
