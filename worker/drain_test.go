@@ -171,12 +171,15 @@ func TestRollingRestartsLoseNoCheck(t *testing.T) {
 		callers       sync.WaitGroup
 		over          = make(chan struct{})
 	)
-	for c := range 8 {
-		nc, err := nats.Connect(srv.ClientURL())
-		if err != nil {
-			t.Fatal(err)
+	var nc *nats.Conn
+	for c := range 64 {
+		if c%16 == 0 {
+			if nc, err = nats.Connect(srv.ClientURL()); err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
 		}
-		defer nc.Close()
+		nc := nc
 		callers.Go(func() {
 			for i := 0; ; i++ {
 				select {
@@ -206,7 +209,7 @@ func TestRollingRestartsLoseNoCheck(t *testing.T) {
 		next := start()
 		stop(workers[i%2])
 		workers[i%2] = next
-		for asked.Load() < before+50 && failed.Load() == 0 {
+		for asked.Load() < before+200 && failed.Load() == 0 {
 			time.Sleep(time.Millisecond)
 		}
 	}

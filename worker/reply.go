@@ -13,7 +13,8 @@ import (
 	"github.com/quotaworker/ratelimit/limiter/batch"
 )
 
-// errOverdue answers a caller that had stopped waiting when its message came.
+// errOverdue answers a caller that has probably stopped waiting; in case its
+// clock or the header was wrong, it hears what happened.
 var errOverdue = wire.Errorf(wire.CodeDeadlineExceeded, "the time that the caller waits had passed before the check was decided; nothing was charged")
 
 // answer makes the reply to a check that was decided, and counts it.

@@ -39,12 +39,7 @@ func (e *endpoint) Handle(msg micro.Request) {
 		e.worker.metrics.shed.badReply.Inc()
 		return
 	}
-	timeout := e.worker.timeout(msg.Headers()[wire.HeaderTimeout])
-	q.deadline = q.arrived.Add(timeout)
-	if timeout == 0 {
-		q.refuse(errOverdue)
-		return
-	}
+	q.deadline = q.arrived.Add(e.worker.timeout(msg.Headers()[wire.HeaderTimeout]))
 	body, err := wire.DecodeRequest(msg.Data())
 	if err != nil {
 		q.refuse(err)
@@ -69,7 +64,7 @@ func mayReplyTo(subject string) bool {
 	return subject[0] != '$' && !strings.HasPrefix(subject, "ratelimit.")
 }
 
-// timeout returns how long the caller waits, 0 if it has stopped already.
+// timeout returns how long the caller waits. At 0 it has stopped already.
 func (w *Worker) timeout(header []string) time.Duration {
 	if len(header) == 0 {
 		return w.maxAge

@@ -7,8 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
-	"net/url"
-	"strconv"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -158,50 +157,72 @@ func TestNewRefuses(t *testing.T) {
 	})
 }
 
-// A worker can be made before its server is there.
-func TestServerComesLater(t *testing.T) {
-	srv, err := natsembed.Start(natsembed.Options{Port: natsembed.RandomPort})
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := srv.ClientURL()
-	srv.Shutdown()
+// network leads to a server that can be absent or replaced.
+type network struct {
+	mu  sync.Mutex
+	srv *natsembed.Server
+}
 
-	nc, err := nats.Connect(addr, nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
+// InProcessConn implements nats.InProcessConnProvider.
+func (n *network) InProcessConn() (net.Conn, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.srv == nil {
+		return nil, errors.New("nobody there")
 	}
-	defer nc.Close()
-	b := batch.New(memstore.New(memstore.Options{}), batch.Options{})
-	defer b.Close(context.Background())
-	w, err := New(nc, b, Options{DefaultLimit: perSecond})
-	if err != nil {
-		t.Fatal(err)
+	var o nats.Options
+	if err := n.srv.InProcess()(&o); err != nil {
+		return nil, err
 	}
-	if srv, err = natsembed.Start(natsembed.Options{Port: portOf(t, addr)}); err != nil {
-		t.Fatal(err)
-	}
-	defer srv.Shutdown()
-	asker, err := nats.Connect(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer asker.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	for {
-		_, err := asker.RequestWithContext(ctx, "ratelimit.check.k", nil)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, nats.ErrNoResponders) {
+	return o.InProcessServer.InProcessConn()
+}
+
+func (n *network) set(srv *natsembed.Server) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.srv = srv
+}
+
+// A worker can be made before its server is there, and is back when the server
+// is.
+func TestServerComesAndGoes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var world network
+		reconnect := []nats.Option{nats.InProcessServer(&world), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
+			nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(0, 0)}
+		nc, err := nats.Connect("", reconnect...)
+		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	if err := w.Stop(ctx); err != nil {
-		t.Error(err)
-	}
+		defer nc.Close()
+		b := batch.New(memstore.New(memstore.Options{}), batch.Options{})
+		defer b.Close(context.Background())
+		w, err := New(nc, b, Options{DefaultLimit: perHour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for round := range 2 {
+			srv, err := natsembed.Start(natsembed.Options{InProcessOnly: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer srv.Shutdown()
+			world.set(srv)
+			time.Sleep(time.Second)
+			r := &rig{t: t, nc: connect(t, srv)}
+			if got, want := r.one("ratelimit.check.k", ""), int64(4-round); got.Remaining != want {
+				t.Errorf("round %d: got %+v, want %d remaining", round, got, want)
+			}
+			if round == 0 {
+				world.set(nil)
+				srv.Shutdown()
+				time.Sleep(time.Minute)
+			}
+		}
+		if err := w.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestMetrics(t *testing.T) {
@@ -406,19 +427,6 @@ func (r *recorder) String() string {
 }
 
 func (r *recorder) count(text string) int { return strings.Count(r.String(), text) }
-
-func portOf(t *testing.T, rawURL string) int {
-	t.Helper()
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	port, err := strconv.Atoi(u.Port())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
 
 func within(t *testing.T, d time.Duration, what string, ok func() bool) {
 	t.Helper()
