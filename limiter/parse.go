@@ -57,14 +57,17 @@ func parseCount(s string) (int64, error) {
 }
 
 func parseInterval(s string) (time.Duration, error) {
-	text := s
-	if text != "" && (text[0] < '0' || text[0] > '9') {
-		text = "1" + text // a unit alone
+	for _, unit := range units {
+		if s == unit.name {
+			return unit.length, nil
+		}
 	}
+	wrong := fmt.Errorf("interval %q is neither a unit (ms, s, m, h, d) nor a duration such as 1m30s", s)
+	text := s
 	var days int64
-	if before, after, ok := strings.Cut(text, "d"); ok {
+	if before, after, ok := strings.Cut(s, "d"); ok {
 		n, err := strconv.ParseInt(before, 10, 64)
-		if err != nil || n > int64(MaxInterval/(24*time.Hour)) {
+		if err != nil || !startsWithDigit(before) || n > int64(MaxInterval/(24*time.Hour)) {
 			return 0, fmt.Errorf("interval %q does not begin with 1 to 366 days", s)
 		}
 		days, text = n, after
@@ -72,13 +75,22 @@ func parseInterval(s string) (time.Duration, error) {
 			text = "0s"
 		}
 	}
+	// A sign, or .5s, would be read as something else than it looks like when
+	// days stand before it.
+	if !startsWithDigit(text) {
+		return 0, wrong
+	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, fmt.Errorf("interval %q is neither a unit (ms, s, m, h, d) nor a duration such as 1m30s", s)
+		return 0, wrong
 	}
 	d += time.Duration(days) * 24 * time.Hour
 	if d < MinInterval || d > MaxInterval {
 		return 0, fmt.Errorf("interval %q must be between %s and 366 days", s, MinInterval)
 	}
 	return d, nil
+}
+
+func startsWithDigit(s string) bool {
+	return s != "" && s[0] >= '0' && s[0] <= '9'
 }
