@@ -182,16 +182,14 @@ func (s *setting) explain(value string, parse env.ParseError) error {
 	if s.secret {
 		value = "(hidden)"
 	}
-	want := ""
-	switch parse.Type.Kind() {
-	case reflect.Int64: // a duration; other integers below
+	want := parse.Err.Error() // of our own types, which say it themselves
+	switch parse.Type {
+	case reflect.TypeFor[time.Duration]():
 		want = "must be a duration such as 50ms or 2s"
-	case reflect.Int:
+	case reflect.TypeFor[int]():
 		want = "must be a whole number"
-	case reflect.Bool:
+	case reflect.TypeFor[bool]():
 		want = "must be true or false"
-	default:
-		want = parse.Err.Error() // of our own types, which say it themselves
 	}
 	return fmt.Errorf("%s is %q: %s", s.name, value, want)
 }

@@ -81,18 +81,24 @@ func dial(t *testing.T, url string) *client.Client {
 	return c
 }
 
-// binaries builds both programs once per test process.
+// binaries builds both programs, once per test process.
 var binaries = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "ratelimit-test-")
 	if err != nil {
 		return "", err
 	}
-	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), "../ratelimitd", "../ratelimit").CombinedOutput()
+	binariesDir = dir
+	// As the Makefile does it, so that the two share their work.
+	cmd := exec.Command("go", "build", "-trimpath", "-o", dir+string(filepath.Separator), "../ratelimitd", "../ratelimit")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", &buildError{err, out}
 	}
 	return dir, nil
 })
+
+var binariesDir string // set once there is something to remove
 
 type buildError struct {
 	err    error
@@ -114,8 +120,8 @@ func binary(t *testing.T, name string) string {
 func TestMain(m *testing.M) {
 	redis.SetLogger(redisLogger{slog.New(slog.DiscardHandler)})
 	code := m.Run()
-	if dir, err := binaries(); err == nil {
-		_ = os.RemoveAll(dir)
+	if binariesDir != "" {
+		_ = os.RemoveAll(binariesDir)
 	}
 	os.Exit(code)
 }
@@ -135,7 +141,7 @@ func spawn(t *testing.T, environ []string, path string, args ...string) *process
 	p := &process{cmd: exec.Command(path, args...), output: new(syncBuffer), done: make(chan struct{})}
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, environ...)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +150,7 @@ func spawn(t *testing.T, environ []string, path string, args ...string) *process
 		close(p.done)
 	}()
 	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
+		p.signal(syscall.SIGKILL)
 		<-p.done
 	})
 	return p
@@ -168,7 +174,7 @@ func (p *process) waitFor(t *testing.T, text string) {
 // terminate sends SIGTERM and waits for a clean end.
 func (p *process) terminate(t *testing.T) {
 	t.Helper()
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	p.signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
 		if p.err != nil {
@@ -178,6 +184,9 @@ func (p *process) terminate(t *testing.T) {
 		t.Fatalf("did not end within 30 s of SIGTERM:\n%s", p.output)
 	}
 }
+
+// signal signals the program and what it has started, as a terminal does.
+func (p *process) signal(sig syscall.Signal) { _ = syscall.Kill(-p.cmd.Process.Pid, sig) }
 
 // syncBuffer is a buffer that a process writes and a test reads.
 type syncBuffer struct {

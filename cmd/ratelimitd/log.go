@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 )
 
 // logLevel is a slog.Level by its name.
@@ -20,7 +21,7 @@ func (l *logLevel) UnmarshalText(text []byte) error {
 	return errors.New("must be debug, info, warn or error")
 }
 
-func (l logLevel) String() string { return slog.Level(l).String() }
+func (l logLevel) String() string { return strings.ToLower(slog.Level(l).String()) }
 
 // logFormat is how log lines are written.
 type logFormat string

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // setting is what the tags of a field of Config say.
@@ -144,34 +146,13 @@ func settingsTable(w io.Writer) {
 }
 
 // nearest returns the name that is most like the given one, or "" if none is
-// like enough: at most a third of its letters may differ.
+// like enough: at most a third of the letters behind RATELIMIT_ may differ.
 func nearest(name string, names []string) string {
-	best, distance := "", len(name)/3+1
+	best, distance := "", (len(name)-len("RATELIMIT_"))/3+1
 	for _, n := range names {
-		if d := editDistance(name, n); d < distance {
+		if d := levenshtein.ComputeDistance(name, n); d < distance {
 			best, distance = n, d
 		}
 	}
 	return best
-}
-
-// editDistance is the Levenshtein distance: how many bytes to insert, delete
-// or replace to make one of the other.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }
