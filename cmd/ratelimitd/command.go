@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -210,32 +209,4 @@ func healthcheck(ctx context.Context, a addr) error {
 		return fmt.Errorf("the daemon is not ready: %s", strings.TrimSpace(string(body)))
 	}
 	return nil
-}
-
-// splitAddr splits a host:port whose port is a number.
-func splitAddr(a addr) (string, int, error) {
-	host, port, err := net.SplitHostPort(string(a))
-	if err != nil {
-		return "", 0, err
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return "", 0, fmt.Errorf("port %q is not a number", port)
-	}
-	if host == "" {
-		host = "0.0.0.0"
-	}
-	return host, int(n), nil
-}
-
-// nextPort suggests a port near one that is taken.
-func nextPort(port string) string {
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		return port
-	}
-	if n >= 65535 {
-		n = 1024
-	}
-	return strconv.Itoa(n + 1)
 }

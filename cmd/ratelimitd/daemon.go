@@ -7,10 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
-	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -118,26 +114,6 @@ func openDaemon(ctx context.Context, cfg Config, r role, log *slog.Logger) (_ *D
 	return d, nil
 }
 
-// openNATS starts the embedded NATS server.
-func (d *Daemon) openNATS() error {
-	host, port, err := splitAddr(d.cfg.NATSAddr)
-	if err != nil {
-		return fmt.Errorf("RATELIMIT_NATS_ADDR: %w", err)
-	}
-	if port == 0 {
-		port = natsembed.RandomPort
-	}
-	d.nats, err = natsembed.Start(natsembed.Options{Name: d.cfg.Instance, Host: host, Port: port, Logger: d.log})
-	if errors.Is(err, natsembed.ErrPortInUse) {
-		return taken(string(d.cfg.NATSAddr), "RATELIMIT_NATS_ADDR", "; if a NATS server runs there, set NATS_URL=nats://"+string(d.cfg.NATSAddr)+" to use it", err)
-	}
-	if err != nil {
-		return err
-	}
-	d.add(part{"nats server", func(context.Context) error { d.nats.Shutdown(); return nil }})
-	return nil
-}
-
 // openStores builds what decides: memory alone, or Redis with memory behind it.
 func (d *Daemon) openStores() {
 	d.memory = memstore.New(memstore.Options{Keys: d.cfg.MemoryKeys})
@@ -217,75 +193,6 @@ func (d *Daemon) openBridge(l net.Listener) error {
 	return nil
 }
 
-// connect connects to NATS, embedded or not, with the settings of the config.
-// With nats.RetryOnFailedConnect it goes on trying in the background.
-func (d *Daemon) connect(what string, opts ...nats.Option) (*nats.Conn, error) {
-	url := d.cfg.NATSURL
-	if url == "" {
-		url = nats.DefaultURL
-	}
-	all := append(client.ConnectOptions(), nats.Name("ratelimitd "+what+" "+d.cfg.Instance))
-	if d.nats != nil {
-		all = append(all, d.nats.InProcess())
-	} else {
-		all = append(all, d.natsOptions()...)
-	}
-	all = append(all,
-		nats.ClosedHandler(func(nc *nats.Conn) {
-			// Only for good, and not by us: MaxReconnects is infinite.
-			if err := nc.LastError(); err != nil {
-				d.fail(fmt.Errorf("the NATS connection of the %s was closed by the server: %w", what, err))
-			}
-		}),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				d.log.Warn("lost the NATS server; reconnecting", "connection", what, "error", err)
-			}
-		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) {
-			d.log.Info("connected to the NATS server again", "connection", what, "url", nc.ConnectedUrlRedacted())
-		}),
-	)
-	nc, err := nats.Connect(url, append(all, opts...)...)
-	if err != nil {
-		return nil, fmt.Errorf("cannot connect to NATS at %s: %w; check NATS_URL and the credentials, and that a server runs there", redactURLs(url), err)
-	}
-	if !nc.IsConnected() {
-		d.log.Warn("no NATS server yet; trying until there is one", "connection", what, "url", redactURLs(url))
-	}
-	return nc, nil
-}
-
-func (d *Daemon) natsOptions() []nats.Option {
-	c := &d.cfg
-	var opts []nats.Option
-	if c.NATSCreds != "" {
-		opts = append(opts, nats.UserCredentials(c.NATSCreds))
-	}
-	if c.NATSNKey != "" {
-		opts = append(opts, func(o *nats.Options) error {
-			nkey, err := nats.NkeyOptionFromSeed(c.NATSNKey)
-			if err != nil {
-				return fmt.Errorf("NATS_NKEY: %w", err)
-			}
-			return nkey(o)
-		})
-	}
-	if c.NATSUser != "" {
-		opts = append(opts, nats.UserInfo(c.NATSUser, c.NATSPassword))
-	}
-	if c.NATSToken != "" {
-		opts = append(opts, nats.Token(c.NATSToken))
-	}
-	if c.NATSCert != "" {
-		opts = append(opts, nats.ClientCert(c.NATSCert, c.NATSKey))
-	}
-	if c.NATSCA != "" {
-		opts = append(opts, nats.RootCAs(c.NATSCA))
-	}
-	return opts
-}
-
 // Failed delivers the error of a part that ended by itself; the daemon is
 // then of no use and should be closed and started anew.
 func (d *Daemon) Failed() <-chan error { return d.failed }
@@ -316,54 +223,6 @@ func (d *Daemon) Close() error {
 	return errors.Join(errs...)
 }
 
-// listen listens on addr, which the setting of that name has set.
-func listen(a addr, name string) (net.Listener, error) {
-	l, err := net.Listen("tcp", string(a))
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, taken(string(a), name, "", err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s: %w; change it with %s", a, err, name)
-	}
-	return l, nil
-}
-
-// taken says that an address is in use and how to choose another.
-func taken(a, name, more string, err error) error {
-	host, port, _ := net.SplitHostPort(a)
-	return fmt.Errorf("port %s is taken: another program listens on %s; choose another with %s=%s%s (%w)",
-		port, a, name, net.JoinHostPort(host, nextPort(port)), more, err)
-}
-
-// serve serves a handler until the daemon is closed.
-func (d *Daemon) serve(name string, l net.Listener, h http.Handler) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Add(1)
-	go func() {
-		defer wg.Done()
-		err := httpbridge.Serve(ctx, l, h, httpbridge.ServerOptions{Logger: d.log})
-		if err != nil && ctx.Err() == nil {
-			d.fail(fmt.Errorf("the %s listener: %w", name, err))
-		}
-	}()
-	d.add(part{name + " server", func(context.Context) error { cancel(); wg.Wait(); return nil }})
-}
-
 func (d *Daemon) add(p part) { d.parts = append(d.parts, p) }
 
 var _ io.Closer = (*Daemon)(nil)
-
-// semver makes a version that the NATS services framework takes.
-func semver(v string) string {
-	v = strings.TrimPrefix(v, "v")
-	if len(strings.SplitN(v, ".", 3)) == 3 && v[0] >= '0' && v[0] <= '9' {
-		return v
-	}
-	return "0.0.0-build-" + strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
-			return r
-		}
-		return '-'
-	}, v)
-}

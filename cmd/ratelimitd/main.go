@@ -16,6 +16,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -27,4 +28,18 @@ func main() {
 	code := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
+}
+
+// semver makes a version that the NATS services framework takes.
+func semver(v string) string {
+	v = strings.TrimPrefix(v, "v")
+	if len(strings.SplitN(v, ".", 3)) == 3 && v[0] >= '0' && v[0] <= '9' {
+		return v
+	}
+	return "0.0.0-build-" + strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return '-'
+	}, v)
 }
