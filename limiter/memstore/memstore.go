@@ -24,8 +24,8 @@ import (
 	"github.com/quotaworker/ratelimit/limiter"
 )
 
-// DefaultKeys is the default of Options.Keys: a million buckets take about
-// 200 MB.
+// DefaultKeys is the default of Options.Keys: a million buckets whose keys have
+// 25 bytes take about 200 MB (BenchmarkMemory).
 const DefaultKeys = 1_000_000
 
 // Options configures a Store. The zero value of a field means its default.
@@ -56,7 +56,7 @@ func New(o Options) *Store {
 	}
 	s := &Store{start: time.Now(), seed: maphash.MakeSeed()}
 	for i := range s.shards {
-		s.shards[i].marks = make(map[bucket]limiter.Mark)
+		s.shards[i].marks = make(map[bucket]stored)
 		s.shards[i].room = max(1, o.Keys/shardCount)
 	}
 	return s
@@ -123,7 +123,7 @@ func (s *Store) decide(c *limiter.Check, now int64, res *limiter.Result) {
 	}
 	for i := range c.Demands {
 		d := &c.Demands[i]
-		debts[i] = d.Rule.Debt(homes[i].marks[bucketOf(d)], now)
+		debts[i] = d.Rule.Debt(homes[i].marks[bucketOf(d)].mark, now)
 	}
 	before := debts
 	limiter.Decide(c, debts[:len(c.Demands)], now, res)
@@ -143,10 +143,16 @@ type bucket struct{ key, limit string }
 
 func bucketOf(d *limiter.Demand) bucket { return bucket{d.Key, d.Rule.Name()} }
 
+// stored is a bucket that owes something.
+type stored struct {
+	mark limiter.Mark
+	key  string // the store's own copy
+}
+
 // shard holds the buckets of some keys.
 type shard struct {
 	mu      sync.Mutex // guards what follows
-	marks   map[bucket]limiter.Mark
+	marks   map[bucket]stored
 	evicted uint64
 	room    int // how many marks fit; constant
 }
@@ -157,11 +163,15 @@ func (sh *shard) putLocked(b bucket, m limiter.Mark, debt, now int64) {
 		delete(sh.marks, b)
 		return
 	}
-	if _, ok := sh.marks[b]; !ok {
+	// The key may be a piece of a whole message, which must not stay alive.
+	// A map takes over the key of every assignment, so also of an update.
+	if old, ok := sh.marks[b]; ok {
+		b.key = old.key
+	} else {
 		sh.makeRoomLocked(now)
-		b.key = strings.Clone(b.key) // it may be a piece of a whole message
+		b.key = strings.Clone(b.key)
 	}
-	sh.marks[b] = m
+	sh.marks[b] = stored{m, b.key}
 }
 
 // makeRoomLocked looks at a few marks, in the random order of a map, and
@@ -174,8 +184,8 @@ func (sh *shard) makeRoomLocked(now int64) {
 	}
 	var nearest bucket
 	nearestAt, dropped := int64(0), false
-	for b, m := range sh.marks {
-		at := m.Micros()
+	for b, s := range sh.marks {
+		at := s.mark.Micros()
 		if at <= now {
 			delete(sh.marks, b)
 			dropped = true
