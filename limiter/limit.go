@@ -50,6 +50,31 @@ type Limit struct {
 
 	// Burst is the capacity: how many tokens a full bucket holds. 0 means Rate.
 	Burst int64
+
+	// Algorithm is how tokens come back: TokenBucket, which empty means as well.
+	Algorithm string
+
+	// Calendar takes the place of Interval for algorithms that follow one.
+	// TokenBucket does not.
+	Calendar Calendar
+}
+
+// TokenBucket is the default algorithm: tokens flow in evenly.
+const TokenBucket = "token_bucket"
+
+// Calendar is a window that begins and ends where a calendar has it, rather
+// than being so and so long. The zero value means none.
+type Calendar struct {
+	// Period is minute, hour, day, week, month or year. A week begins on
+	// Monday.
+	Period string
+
+	// Zone is an IANA time zone such as Europe/Berlin. Empty means UTC.
+	Zone string
+
+	// AnchorDay is the day of the month, 1 to 31, on which a month begins,
+	// for billing; in a shorter month it is the last day. 0 means 1.
+	AnchorDay int
 }
 
 // String writes the limit as [ParseLimit] reads it: "10/s burst 100".
@@ -95,7 +120,14 @@ func (l Limit) Compile() (*Rule, error) {
 	if l.Burst == 0 {
 		l.Burst = l.Rate
 	}
+	if l.Algorithm == "" {
+		l.Algorithm = TokenBucket
+	}
 	switch {
+	case l.Algorithm != TokenBucket:
+		return nil, fmt.Errorf("%w: algorithm %q is not one of %s", ErrInvalidLimit, l.Algorithm, TokenBucket)
+	case l.Calendar != Calendar{}:
+		return nil, fmt.Errorf("%w: %s has no calendar; state an interval", ErrInvalidLimit, l.Algorithm)
 	case !validName(l.Name):
 		return nil, fmt.Errorf("%w: name %q must be 1 to %d of A-Z a-z 0-9 _ and -", ErrInvalidLimit, l.Name, MaxNameLength)
 	case l.Rate < 1 || l.Rate > MaxCount:
