@@ -56,24 +56,25 @@ type endpointStats struct {
 	Inflight int64  `json:"inflight"`
 }
 
-// Examples of bodies, for the people who look at the service.
-const (
-	limitFields = `"rate":5,"interval":"1s","burst":10`
-	exampleOne  = `{"allowed":true,"key":"user.42","limit":10,"remaining":9,"retry_after_ms":0,"reset_after_ms":200,"window_ms":2000,"limit_name":"inline","source":"redis","degraded":false}`
-	exampleMany = `{"allowed":true,"results":[` + exampleOne + `]}`
-)
-
+// verbs says what there is. The texts are for people who look at the service;
+// their tools cut what is longer than aboutLength.
 var verbs = []struct {
-	verb wire.Verb
-	op   limiter.Op
-	does string
-	body string // the fields that the verb understands beside the key
+	verb   wire.Verb
+	op     limiter.Op
+	does   string
+	fields string // that a request can have beside its key, as an example
 }{
-	{wire.VerbCheck, limiter.Take, "takes tokens, all that are asked for or none", limitFields + `,"cost":1`},
-	{wire.VerbPeek, limiter.Take, "looks and takes nothing", limitFields},
-	{wire.VerbReset, limiter.Reset, "fills the buckets of the key", limitFields},
-	{wire.VerbRefund, limiter.Refund, "gives tokens back, at most until the bucket is full", limitFields + `,"cost":1`},
+	{wire.VerbCheck, limiter.Take, "takes all the tokens that are asked for, or none", `"rate":5,"interval":"1s","cost":1`},
+	{wire.VerbPeek, limiter.Take, "looks and takes nothing", `"rate":5,"interval":"1s"`},
+	{wire.VerbReset, limiter.Reset, "fills the buckets of the key", `"rate":5,"interval":"1s"`},
+	{wire.VerbRefund, limiter.Refund, "gives tokens back, at most until the bucket is full", `"rate":5,"interval":"1s","cost":1`},
 }
+
+const (
+	aboutLength  = 64
+	exampleMany  = `{"checks":[{"key":"user.42"},{"key":"ip.10%2E0%2E0%2E1"}]}`
+	exampleReply = `{"allowed":true,"key":"user.42","limit":5,"remaining":4,"retry_after_ms":0,"reset_after_ms":200,"window_ms":1000,"limit_name":"inline","source":"redis","degraded":false}`
+)
 
 // route is a subject, what handles it, and what people are told about it.
 type route struct {
@@ -91,20 +92,19 @@ func (w *Worker) routes() []route {
 	var all []route
 	for _, v := range verbs {
 		m := w.metrics.verbs[v.verb]
-		for _, r := range []route{
-			{name: string(v.verb), subject: wire.Subject(v.verb, ""), meta: map[string]string{
-				"description": v.does + "; the key, or several checks, in the body",
-				"request":     `{"key":"user.42",` + v.body + `} or {"checks":[{"key":"user.42",` + v.body + `}]}`,
-			}},
-			{name: string(v.verb) + "-key", subject: wire.Subject(v.verb, ">"), meta: map[string]string{
-				"description": v.does + "; the key in the subject, or a prefix of the keys of several checks in the body",
-				"request":     `nothing, or {` + v.body + `}, or {"checks":[{"key":"42",` + v.body + `}]}`,
-			}},
-		} {
-			r.meta["response"] = exampleOne + " or " + exampleMany
-			r.handler = &endpoint{worker: w, verb: v.verb, op: v.op, metrics: m}
-			all = append(all, r)
+		add := func(name, subject, key, example string) {
+			all = append(all, route{name, subject, map[string]string{
+				"description":  v.does,
+				"key":          key,
+				"request":      example,
+				"request_many": exampleMany,
+				"response":     exampleReply,
+			}, &endpoint{worker: w, verb: v.verb, op: v.op, metrics: m}})
 		}
+		add(string(v.verb), wire.Subject(v.verb, ""),
+			"in the body", `{"key":"user.42",`+v.fields+`}`)
+		add(string(v.verb)+"-key", wire.Subject(v.verb, ">"),
+			"the rest of the subject; of many keys, their prefix", `{`+v.fields+`}, or nothing`)
 	}
 	return all
 }

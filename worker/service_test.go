@@ -47,7 +47,7 @@ func TestDiscovery(t *testing.T) {
 			if want[e.Name] != e.Subject || e.QueueGroup != wire.QueueGroup {
 				t.Errorf("endpoint %s is on %s in group %s, want %s in %s", e.Name, e.Subject, e.QueueGroup, want[e.Name], wire.QueueGroup)
 			}
-			for _, about := range []string{"description", "request", "response"} {
+			for _, about := range []string{"description", "key", "request", "request_many", "response"} {
 				if e.Metadata[about] == "" {
 					t.Errorf("endpoint %s has no %s", e.Name, about)
 				}
@@ -90,24 +90,27 @@ func TestDiscovery(t *testing.T) {
 	})
 }
 
-// The examples that people see must be good requests and replies.
+// The examples that people see are good requests and replies, and whole.
 func TestExamples(t *testing.T) {
-	for _, v := range verbs {
-		for _, body := range []string{`{` + v.body + `}`, `{"key":"user.42",` + v.body + `}`, `{"checks":[{"key":"42",` + v.body + `}]}`} {
+	for _, r := range (&Worker{metrics: newMetrics(newFlight(), "0.0.0")}).routes() {
+		for _, about := range []string{"request", "request_many"} {
+			body := strings.TrimSuffix(r.meta[about], ", or nothing")
 			if _, err := wire.DecodeRequest([]byte(body)); err != nil {
-				t.Errorf("%s: %v", body, err)
+				t.Errorf("%s of %s, %s: %v", about, r.name, body, err)
+			}
+		}
+		for about, text := range r.meta {
+			if len(text) > aboutLength && about != "response" {
+				t.Errorf("%s of %s has %d bytes and will be cut at %d: %s", about, r.name, len(text), aboutLength, text)
 			}
 		}
 	}
-	one, err := wire.DecodeReply([]byte(exampleOne))
+	reply, err := wire.DecodeReply([]byte(exampleReply))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := string(wire.AppendReply(nil, &one)); got != exampleOne {
-		t.Errorf("the example of a reply is %s, and should be %s", exampleOne, got)
-	}
-	if _, err := wire.DecodeReplies([]byte(exampleMany)); err != nil {
-		t.Errorf("%s: %v", exampleMany, err)
+	if got := string(wire.AppendReply(nil, &reply)); got != exampleReply {
+		t.Errorf("the example of a reply is %s, and should be %s", exampleReply, got)
 	}
 }
 
