@@ -13,10 +13,10 @@ import (
 //	10/s
 //	10/s burst 100
 //	1000/h
+//	50000/day
 //	5/1m30s
 //
-// The interval is a unit (ms, s, m, h, or a day, d) or a Go duration, which
-// may begin with a number of days, as in 30d. Numbers may be grouped with
+// The interval is as [ParseInterval] reads it. Numbers may be grouped with
 // underscores. The error wraps ErrInvalidLimit and says what is wrong; a limit
 // that parses may still not compile.
 func ParseLimit(s string) (Limit, error) {
@@ -56,13 +56,36 @@ func parseCount(s string) (int64, error) {
 	return n, nil
 }
 
+// ParseInterval reads an interval: a unit (ms, s, m, h, or a day, d), the word
+// second, minute, hour, day or week, or a Go duration, which may begin with a
+// number of days, as in 30d. There is no month, which is not always as long:
+// that takes an algorithm with a calendar. The error wraps ErrInvalidLimit.
+func ParseInterval(s string) (time.Duration, error) {
+	d, err := parseInterval(s)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrInvalidLimit, err)
+	}
+	return d, nil
+}
+
+// words are what units are called in full.
+var words = map[string]time.Duration{
+	"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour, "week": 7 * 24 * time.Hour,
+}
+
 func parseInterval(s string) (time.Duration, error) {
 	for _, unit := range units {
 		if s == unit.name {
 			return unit.length, nil
 		}
 	}
-	wrong := fmt.Errorf("interval %q is neither a unit (ms, s, m, h, d) nor a duration such as 1m30s", s)
+	if d, ok := words[s]; ok {
+		return d, nil
+	}
+	if s == "month" || s == "year" {
+		return 0, fmt.Errorf("interval %q is not always as long; use 30d or 365d, or the algorithm fixed_window with a calendar", s)
+	}
+	wrong := fmt.Errorf("interval %q is neither a unit (ms, s, m, h, d), a word (second, minute, hour, day, week) nor a duration such as 1m30s", s)
 	text := s
 	var days int64
 	if before, after, ok := strings.Cut(s, "d"); ok {

@@ -25,6 +25,11 @@ func TestParseLimit(t *testing.T) {
 		{"1000/h", 1000, time.Hour, 0},
 		{"1/m", 1, time.Minute, 0},
 		{"1/d", 1, day, 0},
+		{"10/second", 10, time.Second, 0},
+		{"10/minute burst 5", 10, time.Minute, 5},
+		{"10/hour", 10, time.Hour, 0},
+		{"50000/day", 50000, day, 0},
+		{"1/week", 1, 7 * day, 0},
 		{"10/s burst 100", 10, time.Second, 100},
 		{"  10/s   burst\t100 ", 10, time.Second, 100},
 		{"5/1m30s", 5, 90 * time.Second, 0},
@@ -53,7 +58,7 @@ func TestParseLimitRefuses(t *testing.T) {
 		"10/s burst", "10/s burst 0", "10/s burst -1", "10/s burst x", "10/s bursts 5", "10/s 5 burst", "10/s burst 5 5", "burst 5 10/s",
 		"0/s", "-1/s", "+1/s", "1.5/s", "1e3/s", "0x10/s", "_1/s", "1_/s", "_/s", " /s", "NaN/s", "Inf/s", "１/s",
 		"9007199254740993/s", "99999999999999999999/s", "10/s burst 9007199254740993",
-		"10/0s", "10/0", "10/-5s", "10/+5s", "10/.5s", "10/h30m", "10/999us", "10/us", "10/ns", "10/year", "10/S", "10/5",
+		"10/0s", "10/0", "10/-5s", "10/+5s", "10/.5s", "10/h30m", "10/999us", "10/us", "10/ns", "10/year", "10/month", "10/Day", "10/days", "10/1week", "10/2day", "10/S", "10/5",
 		"10/367d", "10/366d1us", "10/-1d", "10/1.5d", "10/d12h", "10/1d-5s", "10/1d+5s", "10/1d.5s", "10/1d1d", "10/1h1d", "10/99999999999999999999d",
 		"10/8784h0m0.000001s", "10/2562047h47m16s", "10/366d2562047h", "10/s\x00", strings.Repeat("9", 1<<16) + "/s",
 	} {
@@ -64,6 +69,23 @@ func TestParseLimitRefuses(t *testing.T) {
 		if got != (limiter.Limit{}) {
 			t.Errorf("ParseLimit(%.40q) returned %+v together with an error", text, got)
 		}
+	}
+}
+
+func TestParseInterval(t *testing.T) {
+	for text, want := range map[string]time.Duration{"s": time.Second, "week": 7 * day, "30d": 30 * day, "1m30s": 90 * time.Second} {
+		if got, err := limiter.ParseInterval(text); got != want || err != nil {
+			t.Errorf("ParseInterval(%q) = %v, %v; want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "0s", "60", "-1s", "999us", "367d", "month", "year", "1s "} {
+		if got, err := limiter.ParseInterval(text); got != 0 || !errors.Is(err, limiter.ErrInvalidLimit) {
+			t.Errorf("ParseInterval(%q) = %v, %v; want an error that wraps ErrInvalidLimit", text, got, err)
+		}
+	}
+	// Whoever writes a month should hear what to write instead.
+	if _, err := limiter.ParseLimit("10/month"); err == nil || !strings.Contains(err.Error(), "calendar") {
+		t.Errorf("ParseLimit(10/month): %v, want a word about the calendar", err)
 	}
 }
 
