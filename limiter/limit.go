@@ -3,6 +3,7 @@ package limiter
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"time"
 )
@@ -31,7 +32,8 @@ var (
 	ErrInvalidLimit = errors.New("invalid limit")
 
 	// ErrNotRepresentable is returned when each field of a Limit is in bounds
-	// but its capacity cannot be counted exactly, not even in seconds.
+	// but its capacity cannot be counted exactly, not even in seconds, or
+	// takes more than 292 years to fill.
 	ErrNotRepresentable = errors.New("limit not representable")
 )
 
@@ -61,21 +63,6 @@ type Limit struct {
 
 // TokenBucket is the default algorithm: tokens flow in evenly.
 const TokenBucket = "token_bucket"
-
-// Calendar is a window that begins and ends where a calendar has it, rather
-// than being so and so long. The zero value means none.
-type Calendar struct {
-	// Period is minute, hour, day, week, month or year. A week begins on
-	// Monday.
-	Period string
-
-	// Zone is an IANA time zone such as Europe/Berlin. Empty means UTC.
-	Zone string
-
-	// AnchorDay is the day of the month, 1 to 31, on which a month begins,
-	// for billing; in a shorter month it is the last day. 0 means 1.
-	AnchorDay int
-}
 
 // String writes the limit as [ParseLimit] reads it: "10/s burst 100".
 func (l Limit) String() string {
@@ -144,7 +131,7 @@ func (l Limit) Compile() (*Rule, error) {
 			return r, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: %s needs a capacity past 2^53 units even when counted in seconds; use a smaller burst, or a rate that divides the interval", ErrNotRepresentable, l)
+	return nil, fmt.Errorf("%w: %s needs a capacity past 2^53 units even when counted in seconds, or more than 292 years to fill; use a smaller burst, or a rate that divides the interval", ErrNotRepresentable, l)
 }
 
 // fit computes the integers of a rule whose limit and tick are set, and
@@ -159,10 +146,11 @@ func (r *Rule) fit() bool {
 	g := gcd(interval, flow)
 	r.token, r.refill = interval/g, flow/g
 	r.capacity, ok = mul(r.limit.Burst, r.token)
-	// The time to full is bounded as well, because the time at which the
-	// bucket is full again must be exact: 2^52 ticks leave room for the
-	// clock (2^52 us is the year 2112).
-	return ok && r.capacity/r.refill < 1<<52
+	// The time to full is bounded as well. The moment at which the bucket is
+	// full again must be exact: 2^52 ticks leave room for the clock (2^52 us
+	// is the year 2112). And it must fit into a Duration, 292 years.
+	ticks := r.capacity / r.refill
+	return ok && ticks < 1<<52 && ticks < math.MaxInt64/int64(time.Microsecond)/r.tick
 }
 
 // Limit returns the limit with its defaults filled in.
@@ -170,6 +158,10 @@ func (r *Rule) Limit() Limit { return r.limit }
 
 // Name returns the name of the limit.
 func (r *Rule) Name() string { return r.limit.Name }
+
+// Window returns how long an empty bucket takes to fill, rounded up to a
+// tick, which is a microsecond for all but very large limits.
+func (r *Rule) Window() time.Duration { return r.until(r.capacity, 0) }
 
 // Units returns the integers that the script in Redis decides with: what one
 // token is worth, what flows in per tick, what a full bucket holds, and the

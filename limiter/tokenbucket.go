@@ -97,8 +97,5 @@ func (r *Rule) until(units, now int64) time.Duration {
 		return 0
 	}
 	ticks := (units-1)/r.refill + 1
-	if ticks > math.MaxInt64/int64(time.Microsecond)/r.tick {
-		return math.MaxInt64 // 292 years
-	}
 	return time.Duration(ticks*r.tick-now%r.tick) * time.Microsecond
 }

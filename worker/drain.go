@@ -61,6 +61,9 @@ func (w *Worker) Stop(ctx context.Context) error {
 //  4. The count falls to zero as the answers are published.
 //  5. The answer to another PING says that the server has them.
 //
+// While there is no connection to the server, it can neither send nor take
+// anything, and there is nothing to wait for in 2 and 5.
+//
 // If the connection fails on the way, the later steps still make sure that
 // nothing of this worker is under way any more.
 func (w *Worker) drain(ctx context.Context) error {
@@ -75,8 +78,16 @@ func (w *Worker) drain(ctx context.Context) error {
 			failures = append(failures, fmt.Errorf("worker: stop: %s: %w", what, err))
 		}
 	}
+	flush := func(what string) {
+		if !w.nc.IsConnected() {
+			return
+		}
+		if err := w.nc.FlushWithContext(ctx); !w.nc.IsReconnecting() { // or it was lost meanwhile
+			failed(err, what)
+		}
+	}
 	failed(w.svc.Stop(), "the subscriptions could not be drained")
-	failed(w.nc.FlushWithContext(ctx), "the NATS server did not confirm that it sends no more checks")
+	flush("the NATS server did not confirm that it sends no more checks")
 
 	handled := make(chan struct{})
 	if err := w.nc.Barrier(func() { close(handled) }); err != nil {
@@ -90,7 +101,7 @@ func (w *Worker) drain(ctx context.Context) error {
 	if err := wait(ctx, w.flight.idle); err != nil {
 		failed(err, fmt.Sprintf("%d checks have not been decided", w.flight.n.Load()))
 	}
-	failed(w.nc.FlushWithContext(ctx), "the NATS server did not confirm the last answers")
+	flush("the NATS server did not confirm the last answers")
 	return errors.Join(failures...)
 }
 

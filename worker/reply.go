@@ -2,8 +2,8 @@ package worker
 
 import (
 	"errors"
-	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,7 +37,7 @@ func (c *call) answer(res *limiter.Result) wire.Reply {
 		r.Remaining = level.Remaining
 		r.RetryAfterMS = millis(res.RetryAfter())
 		r.ResetAfterMS = millis(level.ResetAfter)
-		r.WindowMS = millis(window(rule))
+		r.WindowMS = millis(rule.Window())
 	}
 	if res.Allowed {
 		e.allowed.Add(1)
@@ -59,16 +59,6 @@ func millis(d time.Duration) int64 {
 		ms++
 	}
 	return ms
-}
-
-// window returns how long an empty bucket takes to fill, at most 292 years.
-func window(r *limiter.Rule) time.Duration {
-	_, refill, capacity, tick := r.Units()
-	ticks := (capacity-1)/refill + 1
-	if ticks > math.MaxInt64/int64(time.Microsecond)/tick {
-		return math.MaxInt64
-	}
-	return time.Duration(ticks*tick) * time.Microsecond
 }
 
 // failed is the one place where errors become codes. It counts the error.
@@ -104,13 +94,19 @@ func toWire(err error) *wire.Error {
 	case errors.Is(err, batch.ErrClosed):
 		return wire.Errorf(wire.CodeUnavailable, "the worker is stopping; nothing was charged, ask again")
 	case errors.Is(err, limiter.ErrCostExceedsBurst):
-		return wire.Errorf(wire.CodeCostExceedsBurst, "%v", err)
+		return wire.Errorf(wire.CodeCostExceedsBurst, "%s", without(err, limiter.ErrCostExceedsBurst))
 	case errors.Is(err, limiter.ErrNotRepresentable):
-		return wire.Errorf(wire.CodeLimitNotRepresentable, "%v", err)
+		return wire.Errorf(wire.CodeLimitNotRepresentable, "%s", without(err, limiter.ErrNotRepresentable))
 	case errors.Is(err, limiter.ErrInvalidLimit), errors.Is(err, limiter.ErrInvalidCheck):
 		return wire.Errorf(wire.CodeInvalidRequest, "%v", err)
 	}
 	return nil
+}
+
+// without returns the message of an error without the words of the sentinel
+// that it wraps, which say what the code says.
+func without(err, sentinel error) string {
+	return strings.TrimPrefix(err.Error(), sentinel.Error()+": ")
 }
 
 // refuse answers the whole message with an error.

@@ -174,14 +174,12 @@ func TestWindow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, nil, Options{InlineLimits: true})
 		for body, want := range map[string]int64{
-			`{"rate":5,"interval":"1s"}`:                            1000,
-			`{"rate":3,"interval":"1s","burst":1}`:                  334,
-			`{"rate":1000,"interval":"1ms","burst":1}`:              1,
-			`{"rate":1,"interval":"8784h","burst":2}`:               2 * 8784 * 3600 * 1000,
-			`{"rate":1,"interval":"8784h","burst":142000000}`:       9223372036855, // 292 years, what a Duration holds
-			`{"rate":9007199254740992,"interval":"1s","burst":1}`:   1,
-			`{"rate":1,"interval":"1us","burst":1}`:                 -1,
-			`{"rate":7,"interval":"8784h","burst":142000000000000}`: -2,
+			`{"rate":5,"interval":"1s"}`:                          1000,
+			`{"rate":3,"interval":"1s","burst":1}`:                334,
+			`{"rate":1000,"interval":"1ms","burst":1}`:            1,
+			`{"rate":1,"interval":"8784h","burst":2}`:             2 * 8784 * 3600 * 1000,
+			`{"rate":9007199254740992,"interval":"1s","burst":1}`: 1,
+			`{"rate":1,"interval":"1us","burst":1}`:               -1,
 		} {
 			got := r.one("ratelimit.peek.k", body)
 			switch {

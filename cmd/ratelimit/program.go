@@ -44,7 +44,7 @@ func (p *program) root() *cobra.Command {
 		Use:     "ratelimit",
 		Short:   "Ask the rate limiter service",
 		Long:    rootHelp,
-		Version: version(),
+		Version: build(),
 		Args:    cobra.ArbitraryArgs,
 		RunE:    noVerb,
 

@@ -14,18 +14,24 @@ func (p *program) versionCommand() *cobra.Command {
 		Short: "Print the version of this program",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			fmt.Fprintln(p.stdout, version())
+			fmt.Fprintln(p.stdout, build())
 			return nil
 		},
 	}
 }
 
-// version says which build this is, as the Go toolchain recorded it: the tag
-// of the module, or the commit of the checkout.
-func version() string {
-	v := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		v = info.Main.Version
+// version is set when the program is linked: -ldflags "-X main.version=1.2.3".
+var version string
+
+// build says which build this is: the version it was linked with, or else what
+// the Go toolchain recorded, the tag of the module or the commit.
+func build() string {
+	v := version
+	if v == "" {
+		v = "(devel)"
+		if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+			v = info.Main.Version
+		}
 	}
 	return fmt.Sprintf("ratelimit %s %s %s/%s", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -65,7 +65,10 @@ func rootCommand(environ []string, stdout, stderr io.Writer) *cobra.Command {
 		RunE:          daemon(roleAll),
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		// There is little to complete, and its help would be longer than ours.
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
+	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help", Args: cobra.NoArgs}) // --help is there
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return report(stderr, fmt.Errorf("%w: %w; settings are environment variables, see: ratelimitd --help", errUsage, err))
 	})

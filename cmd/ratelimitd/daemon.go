@@ -105,7 +105,7 @@ func openDaemon(ctx context.Context, cfg Config, r role, log *slog.Logger) (_ *D
 	}
 	health := httpbridge.NewHealthHandler(d.health)
 	d.serve("admin", adminListener, adminMux(d.metrics, health))
-	d.adminURL = "http://" + adminListener.Addr().String()
+	d.adminURL = urlOf(adminListener)
 	if r.bridges() {
 		if err := d.openBridge(httpListener); err != nil {
 			return nil, err
@@ -189,7 +189,7 @@ func (d *Daemon) openBridge(l net.Listener) error {
 		Registerer:  d.metrics,
 		Logger:      d.log,
 	}))
-	d.httpURL = "http://" + l.Addr().String()
+	d.httpURL = urlOf(l)
 	return nil
 }
 

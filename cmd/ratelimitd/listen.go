@@ -74,3 +74,12 @@ func nextPort(port string) string {
 	}
 	return strconv.Itoa(n + 1)
 }
+
+// urlOf returns the URL under which this machine reaches a listener.
+func urlOf(l net.Listener) string {
+	host, port, _ := net.SplitHostPort(l.Addr().String())
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}

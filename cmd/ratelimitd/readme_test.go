@@ -212,6 +212,7 @@ func testComposeFile(t *testing.T) {
 	vars := regexp.MustCompile(`(?m)^      (RATELIMIT_[A-Z_]+): (.*)$`).FindAllStringSubmatch(string(text), -1)
 	environ := []string{"REDIS_URL=redis://redis:6379/0"}
 	for _, v := range vars {
+		v[2], _, _ = strings.Cut(v[2], " #")
 		value := regexp.MustCompile(`\$\{[A-Z_]+:-(.*)\}`).ReplaceAllString(strings.Trim(v[2], `"`), "$1")
 		environ = append(environ, v[1]+"="+value)
 	}

@@ -145,10 +145,10 @@ func testScript(t *testing.T, open func(t *testing.T) TimedStore) {
 			{366*day - 457*us, take, 1, true, 0, 0, 200 * 366 * day},
 			{366*day - 457*us, reset, 0, true, 200, 0, 0},
 		}},
-		{"seconds: a hundred million a leap year", limiter.Limit{Rate: 3, Interval: 366 * day, Burst: 100_000_000}, []row{
-			{0, take, 1, true, 99_999_999, 0, 122*day - 123457*us},
-			{0, take, 3, true, 99_999_996, 0, 488*day - 123457*us},
-			{122*day - 123457*us, take, 0, true, 99_999_997, 0, 366 * day},
+		{"seconds: a billion at a million a day", limiter.Limit{Rate: 1_000_003, Interval: day, Burst: 1_000_000_000}, []row{
+			{0, take, 1, true, 999_999_999, 0, 1*s - 123457*us},
+			{0, take, 2_000_006, true, 997_999_993, 0, 2*day + 1*s - 123457*us},
+			{1*day - 123457*us, take, 0, true, 998_999_996, 0, 1*day + 1*s},
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
