@@ -61,9 +61,9 @@ func planBatch(checks []limiter.Check, slots bool) ([]*plan, error) {
 		c := &checks[i]
 		var slot uint16
 		if slots {
-			slot = slotOf(c.Demands[0].Key)
-			for j := range c.Demands {
-				if slotOf(c.Demands[j].Key) != slot {
+			slot = slotOf(bucketName(&c.Demands[0]))
+			for j := 1; j < len(c.Demands); j++ {
+				if slotOf(bucketName(&c.Demands[j])) != slot {
 					return nil, fmt.Errorf("%w: keys %q and %q are in different slots of Redis Cluster and cannot be taken together", limiter.ErrInvalidCheck, c.Demands[0].Key, c.Demands[j].Key)
 				}
 			}

@@ -18,7 +18,7 @@ func Reason(err error) string {
 	switch {
 	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted):
 		return "pool"
-	case errors.As(err, &opErr) && opErr.Op == "dial" && !opErr.Timeout():
+	case errors.As(err, &opErr) && opErr.Op == "dial" && !opErr.Timeout(), redis.IsMaxClientsError(err):
 		return "refused"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
 		return "timeout"

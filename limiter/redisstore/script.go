@@ -42,14 +42,11 @@ func (s *script) run(ctx context.Context, plans []*plan, now string) []reply {
 	for i, cmd := range cmds {
 		switch err := cmd.Err(); {
 		case err == nil:
-		case redis.HasErrorPrefix(err, "NOSCRIPT"):
-			// With its text the script runs and is kept, whoever flushes
-			// the cache in between.
+		case redis.HasErrorPrefix(err, "NOSCRIPT"), redis.IsReadOnlyError(err):
+			// With its text the script runs and is kept, whoever flushes the
+			// cache in between, and on a server that does not have it yet:
+			// of a server that was demoted the client drops the connection.
 			cmds[i] = newOnceCmd(ctx, plans[i].args([]any{"eval", lua.Take}, now))
-			again = append(again, cmds[i])
-		case redis.IsReadOnlyError(err):
-			// The client drops the connection to the demoted server.
-			cmds[i] = newOnceCmd(ctx, plans[i].args([]any{"evalsha", s.sha}, now))
 			again = append(again, cmds[i])
 		}
 	}
@@ -71,7 +68,13 @@ func (s *script) send(ctx context.Context, cmds []*onceCmd) {
 	for _, cmd := range cmds {
 		_ = pipe.Process(ctx, cmd) // queues; cannot fail
 	}
-	_, _ = pipe.Exec(ctx)
+	if _, err := pipe.Exec(ctx); err != nil {
+		for _, cmd := range cmds {
+			if cmd.Val() == nil && cmd.Err() == nil {
+				cmd.SetErr(err) // a refused login leaves the commands untouched
+			}
+		}
+	}
 }
 
 // onceCmd is a command that the client library must not send again by itself.

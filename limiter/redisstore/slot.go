@@ -2,20 +2,23 @@ package redisstore
 
 import "strings"
 
-// slotOf returns the hash slot of the buckets of a key. Redis hashes what
+// slotOf returns the hash slot of the bucket with this name. Redis hashes what
 // stands between the first { and the next }, which is the key, or the whole
-// name if nothing does.
-func slotOf(key string) uint16 {
-	if key == "" {
-		return 0 // never asked of a cluster, but any fixed slot would do
-	}
-	if i := strings.IndexByte(key, '}'); i >= 0 {
-		key = key[:i] // not a canonical key; a caller without a service may have one
+// name if that is nothing.
+//
+// A canonical key is neither empty nor does it hold braces, so all of its
+// limits share a slot. A caller without the service may have other keys.
+func slotOf(name string) uint16 {
+	tag := name
+	if i := strings.IndexByte(name, '{'); i >= 0 {
+		if n := strings.IndexByte(name[i+1:], '}'); n > 0 {
+			tag = name[i+1 : i+1+n]
+		}
 	}
 	// CRC-16/XMODEM, as the Redis Cluster specification has it.
 	var crc uint16
-	for i := range len(key) {
-		crc ^= uint16(key[i]) << 8
+	for i := range len(tag) {
+		crc ^= uint16(tag[i]) << 8
 		for range 8 {
 			if crc&0x8000 != 0 {
 				crc = crc<<1 ^ 0x1021

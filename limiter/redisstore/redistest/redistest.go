@@ -51,7 +51,7 @@ func (s *Server) Restart() {
 		s.tb.Fatalf("start redis-server: %v", err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if reply, err := s.Do("PING"); err == nil && reply == "+PONG" {
+		if reply, err := s.Do("PING"); err == nil && (reply == "+PONG" || strings.HasPrefix(reply, "-NOAUTH")) {
 			return
 		}
 		if time.Now().After(deadline) {

@@ -1,0 +1,155 @@
+package redisstore
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/quotaworker/ratelimit/limiter"
+)
+
+func mustCompile(t *testing.T, l limiter.Limit) *limiter.Rule {
+	t.Helper()
+	r, err := l.Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func check(op limiter.Op, cost int64, rule *limiter.Rule, keys ...string) limiter.Check {
+	c := limiter.Check{Op: op}
+	for _, key := range keys {
+		c.Demands = append(c.Demands, limiter.Demand{Key: key, Rule: rule, Cost: cost})
+	}
+	return c
+}
+
+// callsOf writes down what the script is called with, one line per call.
+func callsOf(t *testing.T, slots bool, checks ...limiter.Check) []string {
+	t.Helper()
+	plans, err := planBatch(checks, slots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls []string
+	for _, p := range plans {
+		args := p.args(nil, "now")
+		n := args[0].(int)
+		calls = append(calls, fmt.Sprint(args[1:n+1])+" "+strings.TrimSpace(fmt.Sprintln(args[n+1:]...)))
+	}
+	return calls
+}
+
+// TestArguments pins what the script gets, most of all that checks of one
+// bucket become one entry.
+func TestArguments(t *testing.T) {
+	const take, refund, reset = limiter.Take, limiter.Refund, limiter.Reset
+	ten := mustCompile(t, limiter.Limit{Rate: 10, Interval: time.Second}) // a token is 100,000 units
+	other := mustCompile(t, limiter.Limit{Name: "other", Rate: 5, Interval: time.Second})
+	changed := mustCompile(t, limiter.Limit{Rate: 20, Interval: time.Second}) // the same name
+	same := mustCompile(t, limiter.Limit{Rate: 10, Interval: time.Second})
+	many := func(n int, c limiter.Check) []limiter.Check { return slices.Repeat([]limiter.Check{c}, n) }
+	const limits = "100000 1 1000000 1" // of ten
+	for _, tt := range []struct {
+		name   string
+		slots  bool
+		checks []limiter.Check
+		want   []string
+	}{
+		{"nothing", false, nil, nil},
+		{"one token of one key", false, many(1, check(take, 1, ten, "a")),
+			[]string{"[rl:{a}:default] now 1 " + limits + " 1 1"}},
+		{"a look", false, many(3, check(take, 0, ten, "a")),
+			[]string{"[rl:{a}:default] now 1 " + limits + " 1 0"}},
+		{"256 checks of one key", false, many(256, check(take, 1, ten, "a")),
+			[]string{"[rl:{a}:default] now 1 " + limits + " 1 0 256 1 1 100000"}},
+		{"the same through another rule of the same limit", false, append(many(2, check(take, 1, ten, "a")), many(2, check(take, 1, same, "a"))...),
+			[]string{"[rl:{a}:default] now 1 " + limits + " 1 0 4 1 1 100000"}},
+		{"cost 3", false, many(1, check(take, 3, ten, "a")),
+			[]string{"[rl:{a}:default] now 1 " + limits + " 1 0 1 1 1 300000"}},
+		{"others between do not part them", false, []limiter.Check{check(take, 2, ten, "a"), check(take, 1, ten, "b"), check(take, 0, ten, "a"), check(take, 2, ten, "a")},
+			[]string{"[rl:{b}:default rl:{a}:default] now 1 " + limits + " 2 1 2 1 2 200000"}},
+		{"another cost between does", false, []limiter.Check{check(take, 1, ten, "a"), check(take, 2, ten, "a"), check(take, 1, ten, "a")},
+			[]string{"[rl:{a}:default] now 1 " + limits + " 1 0 1 1 1 100000 1 1 1 200000 1 1 1 100000"}},
+		{"a check of both between does", false, []limiter.Check{check(take, 1, ten, "a"), check(take, 1, ten, "a", "b"), check(take, 1, ten, "a")},
+			[]string{"[rl:{a}:default rl:{b}:default] now 1 " + limits + " 2 0 1 1 1 100000 1 2 1 100000 2 100000 1 1 1 100000"}},
+		{"refund and reset", false, []limiter.Check{check(refund, 3, ten, "a"), check(refund, 99, ten, "b"), check(reset, 0, ten, "c"), check(refund, 0, ten, "d")},
+			[]string{"[rl:{a}:default rl:{b}:default rl:{c}:default rl:{d}:default] now 1 " + limits + " 4 0 1 1 1 -300000 1 1 2 -1000000 1 1 3 -1000000"}},
+		{"two limits", false, []limiter.Check{check(take, 1, ten, "a"), check(take, 1, other, "a")},
+			[]string{"[rl:{a}:default rl:{a}:other] now 2 " + limits + " 1 1 200000 1 1000000 1 1 1"}},
+		{"a limit that changes within the batch", false, []limiter.Check{check(take, 1, ten, "a"), check(take, 1, changed, "a"), check(take, 1, ten, "a")},
+			[]string{
+				"[rl:{a}:default] now 1 " + limits + " 1 1",
+				"[rl:{a}:default] now 1 50000 1 1000000 1 1 1",
+				"[rl:{a}:default] now 1 " + limits + " 1 1",
+			}},
+		{"slots", true, []limiter.Check{check(take, 1, ten, "a"), check(take, 1, ten, "b"), check(take, 1, other, "a")},
+			[]string{
+				"[rl:{a}:default rl:{a}:other] now 2 " + limits + " 1 1 200000 1 1000000 1 1 1",
+				"[rl:{b}:default] now 1 " + limits + " 1 1",
+			}},
+	} {
+		if got := callsOf(t, tt.slots, tt.checks...); !slices.Equal(got, tt.want) {
+			t.Errorf("%s:\n got %q\nwant %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestPlansAreBounded(t *testing.T) {
+	ten := mustCompile(t, limiter.Limit{Rate: 10, Interval: time.Second})
+	var checks []limiter.Check
+	for i := range 1000 {
+		var keys []string
+		for j := range limiter.MaxDemands {
+			keys = append(keys, fmt.Sprint(i, ".", j))
+		}
+		checks = append(checks, check(limiter.Take, 1, ten, keys...))
+	}
+	plans, err := planBatch(checks, false)
+	if err != nil || len(plans) != 4 {
+		t.Fatalf("16,000 buckets: %d plans, %v; want 4 of 4000", len(plans), err)
+	}
+	for i, p := range plans {
+		if len(p.buckets) > maxBuckets || len(p.checks) != 250 {
+			t.Errorf("plan %d has %d buckets of %d checks", i, len(p.buckets), len(p.checks))
+		}
+	}
+}
+
+func TestCrossSlotChecksAreRefused(t *testing.T) {
+	ten := mustCompile(t, limiter.Limit{Rate: 10, Interval: time.Second})
+	both := []limiter.Check{check(limiter.Take, 1, ten, "a", "b")}
+	if _, err := planBatch(both, true); !errors.Is(err, limiter.ErrInvalidCheck) {
+		t.Errorf("in a cluster: error %v, want ErrInvalidCheck", err)
+	}
+	if _, err := planBatch(both, false); err != nil {
+		t.Errorf("on one server: %v", err)
+	}
+}
+
+// TestBucketNamesAreInjective, whatever a key holds.
+func TestBucketNamesAreInjective(t *testing.T) {
+	key := rapid.StringOf(rapid.SampledFrom([]rune("a{}:.%")))
+	name := rapid.StringMatching(`[ab_-]{1,2}`)
+	rapid.Check(t, func(t *rapid.T) {
+		demand := func() (limiter.Demand, string) {
+			k, n := key.Draw(t, "key"), name.Draw(t, "name")
+			rule, err := limiter.Limit{Name: n, Rate: 1, Interval: time.Second}.Compile()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return limiter.Demand{Key: k, Rule: rule}, fmt.Sprintf("%q %q", k, n)
+		}
+		a, as := demand()
+		b, bs := demand()
+		if (bucketName(&a) == bucketName(&b)) != (as == bs) {
+			t.Fatalf("%s and %s: %q and %q", as, bs, bucketName(&a), bucketName(&b))
+		}
+	})
+}
