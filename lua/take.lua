@@ -32,6 +32,7 @@ local tonumber, fmod, format, match = tonumber, math.fmod, string.format, string
 
 local LETTERS = {[1] = '', [1000] = 'm', [1000000] = 's'}
 local TICKS = {[''] = 1, m = 1000, s = 1000000}
+local WIDEST = 40           -- bytes of a bucket; matching a longer string could take for ever
 local SLACK = 10000         -- ms a key outlives its use, for clocks that differ after a failover
 local LONGEST = 3153600000000 -- ms; a century, within what PX takes
 
@@ -50,7 +51,7 @@ end
 
 -- owed reads a stored bucket.
 local function owed(value, limit)
-  if not value then return 0 end
+  if not value or #value > WIDEST then return 0 end
   local at, frac, letter = match(value, '^(%d+):?(%d*)([ms]?)$')
   if not at then return 0 end
   at, frac = tonumber(at), tonumber(frac) or 0

@@ -40,8 +40,8 @@ type Config struct {
 
 // Open makes a client with the settings that a rate limiter needs: it never
 // sends a command again by itself, it honours deadlines, and it fails at once
-// rather than late. It does not connect: the first command does, so a Redis
-// that is not there yet is not an error.
+// rather than late. It does not wait for a connection, so a Redis that is not
+// there yet is not an error.
 //
 // The error says what is wrong with the config, without any password.
 func Open(c Config) (redis.UniversalClient, error) {
@@ -54,14 +54,17 @@ func Open(c Config) (redis.UniversalClient, error) {
 
 // Where says where the config points to, fit for logs: it has no password.
 func (c Config) Where() string {
+	if _, err := c.options(); err != nil {
+		return "an invalid address"
+	}
 	if c.URL == "" {
 		return "redis://" + c.Addr
 	}
-	u, err := url.Parse(c.URL)
+	u, hosts, err := splitURL(c.URL)
 	if err != nil {
-		return "an invalid URL"
+		return "an invalid address"
 	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+	return (&url.URL{Scheme: u.Scheme, Host: hosts, Path: u.Path}).String()
 }
 
 func (c Config) options() (*redis.UniversalOptions, error) {
@@ -90,8 +93,9 @@ func (c Config) options() (*redis.UniversalOptions, error) {
 			return nil, fmt.Errorf("%w; it should look like redis://host:6379, rediss://user:password@host:6379/0, redis+sentinel://host:26379,host2:26379/master or redis+cluster://host:6379,host2:6379", err)
 		}
 	} else {
-		if _, _, err := net.SplitHostPort(c.Addr); err != nil {
-			return nil, fmt.Errorf("redis address %q is not host:port", c.Addr)
+		if _, _, err := net.SplitHostPort(c.Addr); err != nil || strings.ContainsAny(c.Addr, "@/") {
+			// It is not quoted: it may be a URL with a password.
+			return nil, fmt.Errorf("the redis address is not host:port, such as localhost:6379")
 		}
 		o.Addrs = []string{c.Addr}
 	}
@@ -102,10 +106,10 @@ func (c Config) options() (*redis.UniversalOptions, error) {
 		if c.DB < 0 {
 			return nil, fmt.Errorf("redis database %d must not be negative", c.DB)
 		}
-		if o.IsClusterMode {
-			return nil, fmt.Errorf("redis database %d cannot be chosen in Redis Cluster, which has only one", c.DB)
-		}
 		o.DB = c.DB
+	}
+	if o.IsClusterMode && o.DB != 0 {
+		return nil, fmt.Errorf("redis database %d cannot be chosen in Redis Cluster, which has only one", o.DB)
 	}
 	if c.PoolSize > 0 {
 		o.PoolSize = c.PoolSize
@@ -114,18 +118,39 @@ func (c Config) options() (*redis.UniversalOptions, error) {
 	return o, nil
 }
 
-// parseURL sets what a URL says. Its errors never quote the URL, which may
-// hold a password.
+// splitURL parses a URL and takes the list of hosts out of it, which package
+// url does not know. Its errors never quote the URL, which may hold a password.
+func splitURL(text string) (u *url.URL, hosts string, err error) {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok {
+		return nil, "", fmt.Errorf("the redis URL has no scheme")
+	}
+	end := len(rest)
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		end = i
+	}
+	start := strings.LastIndexByte(rest[:end], '@') + 1
+	if u, err = url.Parse(scheme + "://" + rest[:start] + "host" + rest[end:]); err != nil {
+		return nil, "", fmt.Errorf("the redis URL cannot be parsed")
+	}
+	if u.Fragment != "" || u.Scheme != "unix" && strings.ContainsAny(u.Path, "@:") || strings.Contains(u.RawQuery, "@") {
+		return nil, "", fmt.Errorf("the redis URL is cut in the wrong place: what is special in a URL, such as / ? # @ or %%, must be percent-encoded in a password")
+	}
+	return u, rest[start:end], nil
+}
+
+// parseURL sets what a URL says. Its errors quote nothing that could be a part
+// of a password.
 func parseURL(o *redis.UniversalOptions, text string) error {
-	u, err := url.Parse(text)
+	u, list, err := splitURL(text)
 	if err != nil {
-		return fmt.Errorf("the redis URL cannot be parsed")
+		return err
 	}
 	kind, port := "", "6379"
 	switch u.Scheme {
 	case "unix":
-		if u.Path == "" {
-			return fmt.Errorf("the redis URL has no path to a socket")
+		if u.Path == "" || list != "" {
+			return fmt.Errorf("the redis URL has no absolute path to a socket; it has three slashes, as in unix:///run/redis.sock")
 		}
 		o.Addrs = []string{u.Path}
 	case "redis", "rediss":
@@ -146,7 +171,7 @@ func parseURL(o *redis.UniversalOptions, text string) error {
 	path := strings.Split(strings.Trim(u.Path, "/"), "/")
 	if u.Scheme == "unix" {
 		path = []string{""}
-	} else if o.Addrs, err = hosts(u.Host, port); err != nil {
+	} else if o.Addrs, err = hosts(list, port); err != nil {
 		return err
 	}
 	switch kind {
@@ -173,24 +198,29 @@ func parseURL(o *redis.UniversalOptions, text string) error {
 			return fmt.Errorf("the redis URL has the database %q, which is not a number", path[0])
 		}
 	}
-	return parseQuery(o, u.Query())
+	return parseQuery(o, u.Query(), kind)
 }
 
+// hosts splits a list of hosts and gives each that has none the port.
 func hosts(list, port string) ([]string, error) {
 	var addrs []string
 	for _, h := range strings.Split(list, ",") {
-		if h == "" {
+		u, err := url.Parse("redis://" + h)
+		switch {
+		case err != nil, strings.Count(h, ":") > 1 && !strings.HasPrefix(h, "["):
+			return nil, fmt.Errorf("the hosts of the redis URL cannot be parsed; an IPv6 address stands in brackets")
+		case u.Hostname() == "":
 			return nil, fmt.Errorf("the redis URL has an empty host")
+		case u.Port() != "":
+			addrs = append(addrs, u.Host)
+		default:
+			addrs = append(addrs, net.JoinHostPort(u.Hostname(), port))
 		}
-		if _, _, err := net.SplitHostPort(h); err != nil {
-			h = net.JoinHostPort(strings.Trim(h, "[]"), port)
-		}
-		addrs = append(addrs, h)
 	}
 	return addrs, nil
 }
 
-func parseQuery(o *redis.UniversalOptions, q url.Values) error {
+func parseQuery(o *redis.UniversalOptions, q url.Values, kind string) error {
 	for name := range q {
 		value := q.Get(name)
 		switch name {
@@ -199,10 +229,15 @@ func parseQuery(o *redis.UniversalOptions, q url.Values) error {
 			if o.DB, err = strconv.Atoi(value); err != nil || o.DB < 0 {
 				return fmt.Errorf("the redis URL has the database %q, which is not a number", value)
 			}
-		case "sentinel_username":
-			o.SentinelUsername = value
-		case "sentinel_password":
-			o.SentinelPassword = value
+		case "sentinel_username", "sentinel_password":
+			if kind != "sentinel" {
+				return fmt.Errorf("the redis URL has the parameter %s, but is not redis+sentinel", name)
+			}
+			if name == "sentinel_username" {
+				o.SentinelUsername = value
+			} else {
+				o.SentinelPassword = value
+			}
 		default:
 			return fmt.Errorf("the redis URL has the unknown parameter %q", name)
 		}

@@ -1,0 +1,133 @@
+package redisstore_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/quotaworker/ratelimit/limiter"
+	"github.com/quotaworker/ratelimit/limiter/limitertest"
+)
+
+// TestExpiry: a bucket that owes something is kept until it is full and ten
+// seconds longer, so expiry never changes a decision; a full one is not kept.
+func TestExpiry(t *testing.T) {
+	server, store := start(t)
+	rdb := open(t, server.URL())
+	ctx := t.Context()
+	const slack = 10 * time.Second
+	for _, limit := range []limiter.Limit{
+		{Rate: 5, Interval: time.Second},
+		{Rate: 1, Interval: time.Hour, Burst: 3},
+		{Rate: 1, Interval: time.Millisecond},
+		{Rate: 1_000_000_000, Interval: time.Second, Burst: 10}, // full again within a microsecond
+		{Rate: 1, Interval: 366 * 24 * time.Hour, Burst: 200},
+		{Rate: 1_000_003, Interval: 24 * time.Hour, Burst: 1_000_000_000},
+	} {
+		server.MustDo("FLUSHALL")
+		rule := limitertest.MustCompile(t, limit)
+		burst := rule.Limit().Burst
+		ttl := func() time.Duration {
+			t.Helper()
+			d, err := rdb.PTTL(ctx, "rl:{k}:default").Result() // -2 without a key, -1 without an end
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		}
+		mustTake(t, store, "k", rule, 0)
+		if got := ttl(); got != -2 {
+			t.Errorf("%s: a look left a key, which lives %s", limit, got)
+		}
+		for _, cost := range []int64{1, burst} {
+			level := mustTake(t, store, "k", rule, cost)
+			if !level.Admitted {
+				before := ttl()
+				if mustTake(t, store, "k", rule, burst); ttl() > before {
+					t.Errorf("%s: a denial lengthened the life of the key", limit)
+				}
+				continue
+			}
+			_, _, _, tick := rule.Units()
+			got, least := ttl(), level.ResetAfter+slack
+			most := least + max(2*time.Millisecond, time.Duration(tick)*time.Microsecond)
+			if got > most || got < least-time.Second { // which is time for the test to run in
+				t.Errorf("%s, cost %d: lives %s, full in %s, want ten seconds more", limit, cost, got, level.ResetAfter)
+			}
+		}
+		if level := mustTake(t, store, "k", rule, burst); level.ResetAfter < time.Millisecond {
+			continue // it fills by itself before anybody can look
+		}
+		for _, op := range []limiter.Op{limiter.Reset, limiter.Refund} {
+			mustTake(t, store, "k", rule, 1)
+			check := one("k", rule, burst)
+			check[0].Op = op
+			if _, err := take(store, check); err != nil {
+				t.Fatal(err)
+			}
+			if got := ttl(); got != -2 {
+				t.Errorf("%s: op %d filled the bucket and left a key, which lives %s", limit, op, got)
+			}
+		}
+	}
+}
+
+// TestDenialWritesNothing, nor does a look.
+func TestDenialWritesNothing(t *testing.T) {
+	server, store := start(t)
+	rdb := open(t, server.URL())
+	rule := hundred(t)
+	key := "rl:{k}:default"
+	mustTake(t, store, "k", rule, 100)
+	before := rdb.Get(t.Context(), key).Val()
+	server.MustDo("CONFIG RESETSTAT")
+	for range 10 {
+		if mustTake(t, store, "k", rule, 1).Admitted || !mustTake(t, store, "k", rule, 0).Admitted {
+			t.Fatal("want a denial, and a look that is granted")
+		}
+	}
+	if after := rdb.Get(t.Context(), key).Val(); after != before || before == "" {
+		t.Errorf("%q became %q", before, after)
+	}
+	for _, command := range []string{"set", "del"} {
+		if stats, err := rdb.InfoMap(t.Context(), "commandstats").Result(); err != nil {
+			t.Error(err)
+		} else if s := fmt.Sprint(stats); len(stats) == 0 || contains(stats, "cmdstat_"+command) {
+			t.Errorf("there was a %s: %s", command, s)
+		}
+	}
+}
+
+func contains(stats map[string]map[string]string, name string) bool {
+	for _, section := range stats {
+		if _, ok := section[name]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// TestStoredForm pins what is stored, because other versions read it.
+func TestStoredForm(t *testing.T) {
+	server, store := start(t)
+	rdb := open(t, server.URL())
+	for i, tt := range []struct {
+		limit limiter.Limit
+		cost  int64
+		want  string
+	}{
+		{limiter.Limit{Rate: 1, Interval: time.Second, Burst: 5}, 2, "1763712002123457"},
+		{limiter.Limit{Rate: 3, Interval: time.Second}, 1, "1763712000456790:1"},                                  // a third of a second
+		{limiter.Limit{Rate: 1, Interval: 366 * 24 * time.Hour, Burst: 200}, 1, "1795334400123m"},                 // a leap year later
+		{limiter.Limit{Rate: 1_000_003, Interval: 24 * time.Hour, Burst: 1_000_000_000}, 12, "1763712001:36797s"}, // a little more than a second
+	} {
+		key := fmt.Sprint("k", i)
+		results := make([]limiter.Result, 1)
+		if err := store.TakeAt(t.Context(), limitertest.Epoch, one(key, limitertest.MustCompile(t, tt.limit), tt.cost), results); err != nil {
+			t.Fatal(err)
+		}
+		if got := rdb.Get(t.Context(), "rl:{"+key+"}:default").Val(); got != tt.want {
+			t.Errorf("%s, cost %d: stored %q, want %q", tt.limit, tt.cost, got, tt.want)
+		}
+	}
+}
