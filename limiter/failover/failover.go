@@ -126,8 +126,9 @@ func New(primary, fallback limiter.Store, o Options) *Store {
 		status:  Status{State: circuitbreaker.ClosedState.String(), Since: time.Now()},
 	}
 	s.breaker = circuitbreaker.NewBuilder[any]().
-		// Half of at least three calls within five seconds.
-		WithFailureRateThreshold(0.5, 3, 5*time.Second).
+		// Three of the last six calls. Counted over a span of time instead,
+		// many calls that went well would keep it closed for seconds.
+		WithFailureThresholdRatio(3, 6).
 		WithSuccessThreshold(1).
 		WithDelay(ailing).
 		OnStateChanged(s.changed).
@@ -163,7 +164,7 @@ func (s *Store) Take(ctx context.Context, checks []limiter.Check, results []limi
 	if !s.breaker.IsClosed() {
 		return s.fallback.Take(ctx, checks, results)
 	}
-	err := s.ask(ctx, s.o.Timeout, s.o.Slow, checks, results)
+	err := s.ask(ctx, s.o.Timeout, checks, results)
 	if err == nil || errors.Is(err, limiter.ErrInvalidCheck) || errors.Is(err, limiter.ErrCostExceedsBurst) {
 		return err
 	}
@@ -192,8 +193,8 @@ func (s *Store) fallBack(ctx context.Context, checks []limiter.Check, results []
 }
 
 // ask asks the primary and tells the breaker how it went.
-func (s *Store) ask(ctx context.Context, timeout, slow time.Duration, checks []limiter.Check, results []limiter.Result) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+func (s *Store) ask(caller context.Context, timeout time.Duration, checks []limiter.Check, results []limiter.Result) error {
+	ctx, cancel := context.WithTimeout(caller, timeout)
 	defer cancel()
 	start := time.Now()
 	err := s.primary.Take(ctx, checks, results)
@@ -203,8 +204,11 @@ func (s *Store) ask(ctx context.Context, timeout, slow time.Duration, checks []l
 		return err // says nothing about the primary
 	case err != nil:
 		s.o.OnError(err)
+		if caller.Err() != nil && took <= s.o.Slow {
+			return err // the caller went away: nor does that
+		}
 		s.failed(err)
-	case took > slow:
+	case took > s.o.Slow:
 		s.failed(errSlow)
 	default:
 		s.breaker.RecordSuccess()
@@ -264,8 +268,9 @@ func (s *Store) look(ctx context.Context) error {
 	checks, results := [1]limiter.Check{s.probe}, [1]limiter.Result{}
 	start := time.Now()
 	// A probe that had to connect first and took long for it counts as failed;
-	// the next one finds the connection.
-	err := s.ask(ctx, s.o.ProbeTimeout, s.o.Timeout, checks[:], results[:])
+	// the next one finds the connection. Slow is for a probe what it is for a
+	// check, or else a primary that is a little too slow would come and go.
+	err := s.ask(ctx, s.o.ProbeTimeout, checks[:], results[:])
 	if err == nil {
 		s.mu.Lock()
 		s.status.Latency = time.Since(start)
