@@ -65,20 +65,27 @@ func (b *builder) plan(f field) {
 }
 
 func (b *builder) policy(v *value) {
+	before := len(b.d.errs)
 	r := b.d.policy(v, &b.compiler)
 	if r == nil {
 		return
 	}
+	// What a wrong field would have said is not missing.
+	r.failed = len(b.d.errs) > before
 	b.policies = append(b.policies, r)
 	switch {
 	case r.name != nil:
 		if err := checkName(r.name.text); err != nil {
+			r.failed = true
 			b.d.fail(r.name.place, "name: %v", err)
 			return
 		}
 	case r.match != nil:
 		r.name = r.match
+	case r.failed:
+		return
 	default:
+		r.failed = true
 		b.d.fail(r.place, "the policy has neither match nor name, so that it would never apply; say which keys it is for")
 		return
 	}
@@ -93,7 +100,8 @@ func (b *builder) policy(v *value) {
 }
 
 func (b *builder) override(v *value) {
-	if r := b.d.override(v, &b.compiler); r != nil {
+	before := len(b.d.errs)
+	if r := b.d.override(v, &b.compiler); r != nil && len(b.d.errs) == before {
 		b.overrides = append(b.overrides, r)
 	}
 }
@@ -225,9 +233,6 @@ func (b *builder) make(r *rawPolicy) *Policy {
 		p.Pattern = ""
 	}
 	p.place = r.place
-	if r.name == nil {
-		return nil
-	}
 	p.Name = r.name.text
 	if r.match != nil {
 		p.Pattern, p.place = r.match.text, r.match.place
@@ -255,9 +260,10 @@ func (b *builder) make(r *rawPolicy) *Policy {
 }
 
 // allowance returns what r says about how much, and whether it says anything;
-// nil if that is nothing, or not possible.
+// nil if that is nothing, or wrong.
 func (b *builder) allowance(r *rawPolicy) (a *Allowance, given bool) {
 	a = new(Allowance)
+	before := len(b.d.errs)
 	var said []string
 	var last *value
 	say := func(what string, v *value) {
@@ -287,7 +293,7 @@ func (b *builder) allowance(r *rawPolicy) (a *Allowance, given bool) {
 		return nil, true
 	}
 	if len(a.Limits) == 0 && !a.Unlimited && !a.Deny {
-		return nil, len(said) > 0
+		return nil, len(said) > 0 || len(b.d.errs) > before
 	}
 	return a, true
 }

@@ -132,6 +132,10 @@ func (d *document) limits(v *value, c *compiler) []Limit {
 	seen := make(map[string]int, len(v.fields))
 	for _, f := range v.fields {
 		name := f.name.text
+		if (name == "rate" || name == "interval") && f.value.kind == kindText && !strings.Contains(f.value.text, "/") {
+			d.fail(f.name.place, "a limit with fields needs a name, as in limits: {second: {rate: 10, interval: 1s}}")
+			return nil
+		}
 		if seen[name] > 0 {
 			d.fail(f.name.place, "limit %s is given twice, first on line %d", f.name, seen[name])
 			continue

@@ -105,3 +105,21 @@ func intersect(a, b string) string {
 		}
 	}
 }
+
+// overlap reports whether there is a key that both patterns match.
+func overlap(a, b string) bool {
+	for {
+		x, restA, moreA := strings.Cut(a, ".")
+		y, restB, moreB := strings.Cut(b, ".")
+		if x == anyRest || y == anyRest {
+			return true
+		}
+		if x != y && x != anyOne && y != anyOne {
+			return false
+		}
+		if !moreA || !moreB {
+			return moreA == moreB
+		}
+		a, b = restA, restB
+	}
+}

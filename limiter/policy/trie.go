@@ -175,3 +175,64 @@ func (n *node[T]) steps() int {
 	}
 	return worst + 1
 }
+
+// overlapping calls found with every value whose pattern matches a key that
+// the given pattern matches too, until found returns false.
+func (t *trie[T]) overlapping(pattern string, found func(*T) bool) {
+	t.root.overlapping(pattern, found)
+}
+
+func (n *node[T]) overlapping(pattern string, found func(*T) bool) bool {
+	token, rest, more := strings.Cut(pattern, ".")
+	if n.rest != nil && !found(n.rest) {
+		return false
+	}
+	each := func(_ string, c *node[T]) bool {
+		if token == anyRest {
+			return (c.exact == nil || found(c.exact)) && c.overlapping(anyRest, found)
+		}
+		if more {
+			return c.overlapping(rest, found)
+		}
+		return c.exact == nil || found(c.exact)
+	}
+	if token == anyOne || token == anyRest {
+		if !n.literals(each) {
+			return false
+		}
+	} else if c := n.literal(token); c != nil && !each(token, c) {
+		return false
+	}
+	return n.star == nil || each(anyOne, n.star)
+}
+
+// covered reports whether each key that the pattern matches is matched by a
+// more specific one too. Only a pattern with > at its end can be, by those
+// with * instead, because there are always more names than are listed.
+func (t *trie[T]) covered(pattern string) bool {
+	n, depth := &t.root, 0
+	for {
+		token, rest, _ := strings.Cut(pattern, ".")
+		if token == anyRest {
+			break
+		}
+		if token == anyOne {
+			n = n.star
+		} else {
+			n = n.literal(token)
+		}
+		if rest == "" || n == nil {
+			return false
+		}
+		pattern, depth = rest, depth+1
+	}
+	for {
+		n, depth = n.star, depth+1
+		if n == nil || n.exact == nil {
+			return false
+		}
+		if n.rest != nil || depth == MaxPatternTokens {
+			return true
+		}
+	}
+}
