@@ -128,6 +128,10 @@ type Level struct {
 
 	// ResetAfter is the time until the bucket is full, 0 for a full one.
 	ResetAfter time.Duration
+
+	// Delay is how long to wait before proceeding, for an admitted check of
+	// LeakyBucket; 0 for the others.
+	Delay time.Duration
 }
 
 // Result is the answer to one check.
@@ -150,6 +154,15 @@ func (r *Result) RetryAfter() time.Duration {
 	var longest time.Duration
 	for i := range r.Levels {
 		longest = max(longest, r.Levels[i].RetryAfter)
+	}
+	return longest
+}
+
+// Delay returns how long to wait before proceeding, the longest of its levels.
+func (r *Result) Delay() time.Duration {
+	var longest time.Duration
+	for i := range r.Levels {
+		longest = max(longest, r.Levels[i].Delay)
 	}
 	return longest
 }

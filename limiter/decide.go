@@ -1,41 +1,47 @@
 package limiter
 
 // Decide is the rule that every store follows. It decides the check against
-// debts, where debts[i] is what the bucket of Demands[i] owes at now (in
-// microseconds since the Unix epoch, see [Rule.Debt]), updates debts and fills
+// states, where states[i] is what the bucket of Demands[i] is like at now (in
+// microseconds since the Unix epoch, see [Rule.Open]), updates states and fills
 // in res except for its Source. It reads no clock and touches nothing else.
 //
 // The check must be valid. The script in Redis makes the same decisions;
 // limitertest holds the two together.
-func Decide(c *Check, debts []int64, now int64, res *Result) {
+func Decide(c *Check, states []State, now int64, res *Result) {
 	res.Allowed = true
 	res.Levels = res.Levels[:0]
-	switch c.Op {
-	case Take:
+	if c.Op != Take {
 		for i := range c.Demands {
 			d := &c.Demands[i]
-			if d.Cost*d.Rule.token > d.Rule.capacity-debts[i] {
-				res.Allowed = false
-			}
-		}
-		for i := range c.Demands {
-			d := &c.Demands[i]
-			l := d.Rule.level(debts[i], d.Cost, now)
-			if res.Allowed && d.Cost > 0 {
-				debts[i] += d.Cost * d.Rule.token
-				l = d.Rule.level(debts[i], 0, now)
-			}
-			res.Levels = append(res.Levels, l)
-		}
-	case Refund, Reset:
-		for i := range c.Demands {
-			d := &c.Demands[i]
-			if c.Op == Reset || d.Cost >= d.Rule.limit.Burst {
-				debts[i] = 0
+			if c.Op == Reset {
+				states[i] = State{}
 			} else {
-				debts[i] = max(0, debts[i]-d.Cost*d.Rule.token)
+				states[i] = d.Rule.alg.give(states[i], d.Cost)
 			}
-			res.Levels = append(res.Levels, d.Rule.level(debts[i], 0, now))
+			res.Levels = append(res.Levels, d.Rule.alg.level(states[i], 0, now))
+		}
+		return
+	}
+	for i := range c.Demands {
+		d := &c.Demands[i]
+		if !d.Rule.alg.has(states[i], d.Cost, now) {
+			res.Allowed = false
 		}
 	}
+	for i := range c.Demands {
+		d := &c.Demands[i]
+		if !res.Allowed || d.Cost == 0 {
+			res.Levels = append(res.Levels, d.Rule.alg.level(states[i], d.Cost, now))
+			continue
+		}
+		delay := d.Rule.alg.delay(states[i], now)
+		states[i] = d.Rule.alg.take(states[i], d.Cost)
+		l := d.Rule.alg.level(states[i], 0, now)
+		l.Delay = delay
+		res.Levels = append(res.Levels, l)
+	}
 }
+
+// Takes reports whether the check asks the bucket of its i-th demand for
+// tokens. Then a mark that is stale is written anew, see [Rule.Open].
+func (c *Check) Takes(i int) bool { return c.Op == Take && c.Demands[i].Cost > 0 }

@@ -18,36 +18,36 @@ func TestDecideIsAllOrNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, limiter.MaxDemands).Draw(t, "demands")
 		c := limiter.Check{Demands: make([]limiter.Demand, n)}
-		debts := make([]int64, n)
+		states := make([]limiter.State, n)
 		fits, looks := true, true
 		for i := range n {
 			r := drawRule(t)
 			token, _, capacity, _ := r.Units()
 			c.Demands[i] = limiter.Demand{Rule: r, Cost: drawCost(t, r.Limit().Burst)}
-			debts[i] = rapid.OneOf(rapid.Int64Range(0, capacity), rapid.Just(int64(0))).Draw(t, "debt")
-			fits = fits && c.Demands[i].Cost*token <= capacity-debts[i]
+			states[i][0] = rapid.OneOf(rapid.Int64Range(0, capacity), rapid.Just(int64(0))).Draw(t, "debt")
+			fits = fits && c.Demands[i].Cost*token <= capacity-states[i][0]
 			looks = looks && c.Demands[i].Cost == 0
 		}
-		before := slices.Clone(debts)
+		before := slices.Clone(states)
 		res := limiter.Result{Allowed: !fits, Levels: make([]limiter.Level, 3)} // left over from another check
-		limiter.Decide(&c, debts, epoch, &res)
+		limiter.Decide(&c, states, epoch, &res)
 		if res.Allowed != fits || len(res.Levels) != n {
 			t.Fatalf("allowed %t with %d levels, want %t with %d", res.Allowed, len(res.Levels), fits, n)
 		}
-		if (!fits || looks) && !slices.Equal(debts, before) {
-			t.Fatalf("debts %v became %v, want no change", before, debts)
+		if (!fits || looks) && !slices.Equal(states, before) {
+			t.Fatalf("states %v became %v, want no change", before, states)
 		}
 		var longest time.Duration
 		for i, l := range res.Levels {
 			token, _, capacity, _ := c.Demands[i].Rule.Units()
-			want := before[i]
+			want := before[i][0]
 			if fits {
 				want += c.Demands[i].Cost * token
 			}
-			if debts[i] != want || l.Remaining != (capacity-want)/token {
-				t.Fatalf("bucket %d: debt %d and %d left, want debt %d and %d left", i, debts[i], l.Remaining, want, (capacity-want)/token)
+			if states[i][0] != want || l.Remaining != (capacity-want)/token {
+				t.Fatalf("bucket %d: debt %d and %d left, want debt %d and %d left", i, states[i][0], l.Remaining, want, (capacity-want)/token)
 			}
-			if had := c.Demands[i].Cost*token <= capacity-before[i]; l.Admitted != had || (l.RetryAfter > 0) == had {
+			if had := c.Demands[i].Cost*token <= capacity-before[i][0]; l.Admitted != had || (l.RetryAfter > 0) == had {
 				t.Fatalf("bucket %d: %+v, want admitted %t", i, l, had)
 			}
 			longest = max(longest, l.RetryAfter)
@@ -68,12 +68,12 @@ func TestRefundNeverOverfills(t *testing.T) {
 		token, _, capacity, _ := r.Units()
 		debt := rapid.Int64Range(0, capacity).Draw(t, "debt")
 		cost := rapid.OneOf(rapid.Int64Range(0, r.Limit().Burst), rapid.Int64Min(0), rapid.Just(int64(math.MaxInt64))).Draw(t, "cost")
-		debts := []int64{debt}
+		states := []limiter.State{{debt}}
 		var res limiter.Result
-		limiter.Decide(&limiter.Check{Op: limiter.Refund, Demands: []limiter.Demand{{Rule: r, Cost: cost}}}, debts, epoch, &res)
+		limiter.Decide(&limiter.Check{Op: limiter.Refund, Demands: []limiter.Demand{{Rule: r, Cost: cost}}}, states, epoch, &res)
 		want := max(0, debt-min(cost, r.Limit().Burst)*token)
-		if debts[0] != want || !res.Allowed || res.Levels[0].Remaining != (capacity-want)/token {
-			t.Fatalf("%s: debt %d less %d tokens is %d (%+v), want %d", r.Limit(), debt, cost, debts[0], res, want)
+		if states[0][0] != want || !res.Allowed || res.Levels[0].Remaining != (capacity-want)/token {
+			t.Fatalf("%s: debt %d less %d tokens is %d (%+v), want %d", r.Limit(), debt, cost, states[0][0], res, want)
 		}
 	})
 }

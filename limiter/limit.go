@@ -3,8 +3,6 @@ package limiter
 import (
 	"errors"
 	"fmt"
-	"math"
-	"math/bits"
 	"time"
 )
 
@@ -53,20 +51,21 @@ type Limit struct {
 	// Burst is the capacity: how many tokens a full bucket holds. 0 means Rate.
 	Burst int64
 
-	// Algorithm is how tokens come back: TokenBucket, which empty means as well.
+	// Algorithm is how tokens come back: TokenBucket, which empty means as
+	// well, LeakyBucket, SlidingWindow or FixedWindow.
 	Algorithm string
 
-	// Calendar takes the place of Interval for algorithms that follow one.
-	// TokenBucket does not.
+	// Calendar takes the place of Interval, which is then 0, for FixedWindow.
+	// The others follow no calendar.
 	Calendar Calendar
 }
-
-// TokenBucket is the default algorithm: tokens flow in evenly.
-const TokenBucket = "token_bucket"
 
 // String writes the limit as [ParseLimit] reads it: "10/s burst 100".
 func (l Limit) String() string {
 	interval := l.Interval.String()
+	if l.Calendar != (Calendar{}) {
+		interval = l.Calendar.Period
+	}
 	for _, unit := range units {
 		if l.Interval == unit.length {
 			interval = unit.name
@@ -91,11 +90,7 @@ var units = []struct {
 // the same name over the same key share a bucket.
 type Rule struct {
 	limit Limit
-
-	tick     int64 // microseconds
-	token    int64 // units that one token is worth (p)
-	refill   int64 // units that flow in per tick (l)
-	capacity int64 // units that a full bucket holds (Burst*p)
+	alg   algorithm
 }
 
 // Compile checks the limit and prepares it for deciding. The error wraps
@@ -111,46 +106,25 @@ func (l Limit) Compile() (*Rule, error) {
 		l.Algorithm = TokenBucket
 	}
 	switch {
-	case l.Algorithm != TokenBucket:
-		return nil, fmt.Errorf("%w: algorithm %q is not one of %s", ErrInvalidLimit, l.Algorithm, TokenBucket)
-	case l.Calendar != Calendar{}:
-		return nil, fmt.Errorf("%w: %s has no calendar; state an interval", ErrInvalidLimit, l.Algorithm)
 	case !validName(l.Name):
 		return nil, fmt.Errorf("%w: name %q must be 1 to %d of A-Z a-z 0-9 _ and -", ErrInvalidLimit, l.Name, MaxNameLength)
 	case l.Rate < 1 || l.Rate > MaxCount:
 		return nil, fmt.Errorf("%w: rate %d must be between 1 and %d", ErrInvalidLimit, l.Rate, int64(MaxCount))
+	case l.Burst < 1 || l.Burst > MaxCount:
+		return nil, fmt.Errorf("%w: burst %d must be between 1 and %d", ErrInvalidLimit, l.Burst, int64(MaxCount))
+	case l.Calendar != (Calendar{}) && l.Interval != 0:
+		return nil, fmt.Errorf("%w: interval %s and a calendar exclude each other", ErrInvalidLimit, l.Interval)
+	case l.Calendar != (Calendar{}): // has its own length
 	case l.Interval < MinInterval || l.Interval > MaxInterval:
 		return nil, fmt.Errorf("%w: interval %s must be between %s and %s", ErrInvalidLimit, l.Interval, MinInterval, MaxInterval)
 	case l.Interval%time.Microsecond != 0:
 		return nil, fmt.Errorf("%w: interval %s must be in whole microseconds", ErrInvalidLimit, l.Interval)
-	case l.Burst < 1 || l.Burst > MaxCount:
-		return nil, fmt.Errorf("%w: burst %d must be between 1 and %d", ErrInvalidLimit, l.Burst, int64(MaxCount))
 	}
-	for _, tick := range []int64{1, 1e3, 1e6} {
-		if r := (&Rule{limit: l, tick: tick}); r.fit() {
-			return r, nil
-		}
+	alg, err := compileAlgorithm(l)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("%w: %s needs a capacity past 2^53 units even when counted in seconds, or more than 292 years to fill; use a smaller burst, or a rate that divides the interval", ErrNotRepresentable, l)
-}
-
-// fit computes the integers of a rule whose limit and tick are set, and
-// reports whether they stay exact.
-func (r *Rule) fit() bool {
-	// One tick brings rate*tick/interval tokens, as a reduced fraction.
-	interval := r.limit.Interval.Microseconds()
-	flow, ok := mul(r.limit.Rate, r.tick)
-	if !ok {
-		return false
-	}
-	g := gcd(interval, flow)
-	r.token, r.refill = interval/g, flow/g
-	r.capacity, ok = mul(r.limit.Burst, r.token)
-	// The time to full is bounded as well. The moment at which the bucket is
-	// full again must be exact: 2^52 ticks leave room for the clock (2^52 us
-	// is the year 2112). And it must fit into a Duration, 292 years.
-	ticks := r.capacity / r.refill
-	return ok && ticks < 1<<52 && ticks < math.MaxInt64/int64(time.Microsecond)/r.tick
+	return &Rule{limit: l, alg: alg}, nil
 }
 
 // Limit returns the limit with its defaults filled in.
@@ -158,17 +132,6 @@ func (r *Rule) Limit() Limit { return r.limit }
 
 // Name returns the name of the limit.
 func (r *Rule) Name() string { return r.limit.Name }
-
-// Window returns how long an empty bucket takes to fill, rounded up to a
-// tick, which is a microsecond for all but very large limits.
-func (r *Rule) Window() time.Duration { return r.until(r.capacity, 0) }
-
-// Units returns the integers that the script in Redis decides with: what one
-// token is worth, what flows in per tick, what a full bucket holds, and the
-// tick in microseconds.
-func (r *Rule) Units() (token, refill, capacity, tick int64) {
-	return r.token, r.refill, r.capacity, r.tick
-}
 
 func validName(s string) bool {
 	if len(s) == 0 || len(s) > MaxNameLength {
@@ -181,18 +144,4 @@ func validName(s string) bool {
 		}
 	}
 	return true
-}
-
-// mul multiplies two non-negative numbers and reports whether the product is
-// at most MaxCount.
-func mul(a, b int64) (int64, bool) {
-	hi, lo := bits.Mul64(uint64(a), uint64(b))
-	return int64(lo), hi == 0 && lo <= MaxCount
-}
-
-func gcd(a, b int64) int64 {
-	for b != 0 {
-		a, b = b, a%b
-	}
-	return a
 }

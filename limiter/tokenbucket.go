@@ -5,97 +5,120 @@ import (
 	"time"
 )
 
-// Mark is the stored state of a bucket: when it will be full again. The zero
-// Mark, like any moment that has passed, is a full bucket.
-type Mark struct {
-	// At is the moment, in ticks since the Unix epoch.
-	At int64
-	// Frac is the rest, in units: less than what one tick refills.
-	Frac int64
-	// Tick is the length of a tick in microseconds, that of the rule which
-	// made the mark.
-	Tick int64
-}
-
-// Debt returns how many units the bucket with this mark lacks at now, in
-// microseconds since the Unix epoch: 0 for a full bucket, the capacity for an
-// empty one, never more or less. A mark far in the future, which a clock that
-// jumped back leaves behind, counts as an empty bucket.
+// TokenBucket is the default algorithm: a bucket of Burst tokens, into which
+// Rate tokens flow per Interval, evenly.
 //
-// The mark may come from another rule: a limit that was changed keeps the
-// time to full, at most that of the new capacity. So nothing is minted, and a
-// lower limit holds at once.
-func (r *Rule) Debt(m Mark, now int64) int64 {
-	if m.Tick != r.tick {
-		if m.Micros() <= now {
-			return 0 // before the rounding up below makes it owe something
-		}
-		m = m.in(r.tick)
+// Its state is the debt, in units: what the bucket lacks to be full. The mark
+// is the time at which it is full.
+const TokenBucket = "token_bucket"
+
+// tokenBucket implements algorithm. See the package comment for its arithmetic.
+type tokenBucket struct {
+	tick   int64 // microseconds
+	token  int64 // units that one token is worth (p)
+	refill int64 // units that flow in per tick (l)
+	size   int64 // units that a full bucket holds (Burst*p)
+}
+
+func newTokenBucket(l Limit) (algorithm, error) {
+	if err := l.noCalendar(); err != nil {
+		return nil, err
 	}
-	ticks := m.At - now/r.tick
+	b := new(tokenBucket)
+	return b, fitTicks(l, func(tick int64) bool { return b.fit(l, tick) })
+}
+
+// fit sets the integers of the bucket for a tick, and reports whether they
+// stay exact.
+func (b *tokenBucket) fit(l Limit, tick int64) bool {
+	// One tick brings rate*tick/interval tokens, as a reduced fraction.
+	interval := l.Interval.Microseconds()
+	flow, ok := mul(l.Rate, tick)
+	if !ok {
+		return false
+	}
+	g := gcd(interval, flow)
+	*b = tokenBucket{tick: tick, token: interval / g, refill: flow / g}
+	b.size, ok = mul(l.Burst, b.token)
+	// The time to full is bounded as well. The moment at which the bucket is
+	// full again must be exact: 2^52 ticks leave room for the clock (2^52 us
+	// is the year 2112). And it must fit into a Duration, 292 years.
+	ticks := b.size / b.refill
+	return ok && ticks < 1<<52 && ticks < math.MaxInt64/int64(time.Microsecond)/b.tick
+}
+
+func (b *tokenBucket) open(m Mark, now int64) (State, bool) {
+	if m.form != formBucket {
+		return State{}, false
+	}
+	at, frac := m.at, m.more[0]
+	if m.tick != b.tick { // round up to ticks of ours
+		at, frac = ceil(m.Until, b.tick), 0
+	}
+	ticks := at - now/b.tick
 	if ticks < 0 {
-		return 0
+		return State{}, false
 	}
-	if ticks > r.capacity/r.refill {
-		return r.capacity
+	if ticks > b.size/b.refill {
+		return State{b.size}, true
 	}
-	debt, frac := ticks*r.refill, min(m.Frac, r.refill)
-	if frac >= r.capacity-debt {
-		return r.capacity
+	debt, frac := ticks*b.refill, min(frac, b.refill)
+	if frac > b.size-debt {
+		return State{b.size}, true
 	}
-	return debt + frac
+	return State{debt + frac}, false
 }
 
-// Mark is the inverse of Debt.
-func (r *Rule) Mark(debt, now int64) Mark {
-	return Mark{At: now/r.tick + debt/r.refill, Frac: debt % r.refill, Tick: r.tick}
+func (b *tokenBucket) mark(s State, now int64) Mark {
+	m := Mark{form: formBucket, at: now/b.tick + s[0]/b.refill, more: [2]int64{s[0] % b.refill}, tick: b.tick}
+	m.Until = m.at
+	if m.more[0] > 0 {
+		m.Until++
+	}
+	m.Until *= b.tick
+	return m
 }
 
-// Micros returns the moment at which the bucket is full, in microseconds since
-// the Unix epoch, rounded up to a tick and at most 1<<63 - 1.
-func (m Mark) Micros() int64 {
-	at := m.At
-	if m.Frac > 0 {
-		at++
+func (b *tokenBucket) has(s State, cost, _ int64) bool { return cost*b.token <= b.size-s[0] }
+
+func (b *tokenBucket) take(s State, cost int64) State { return State{s[0] + cost*b.token} }
+
+func (b *tokenBucket) give(s State, cost int64) State {
+	if cost >= b.capacity() {
+		return State{}
 	}
-	if at > math.MaxInt64/max(1, m.Tick) {
-		return math.MaxInt64
-	}
-	return at * m.Tick
+	return State{max(0, s[0]-cost*b.token)}
 }
 
-// in returns the mark in ticks of another length, rounded up.
-func (m Mark) in(tick int64) Mark {
-	us := m.Micros()
-	at := us / tick
-	if us%tick > 0 {
-		at++
-	}
-	return Mark{At: at, Tick: tick}
-}
-
-// level describes a bucket with this debt to a caller who asked for cost
-// tokens, and says whether it has them.
-func (r *Rule) level(debt, cost, now int64) Level {
-	free := r.capacity - debt
+func (b *tokenBucket) level(s State, cost, now int64) Level {
+	free := b.size - s[0]
 	l := Level{
-		Admitted:   cost*r.token <= free,
-		Remaining:  free / r.token,
-		ResetAfter: r.until(debt, now),
+		Admitted:   b.has(s, cost, now),
+		Remaining:  free / b.token,
+		ResetAfter: b.until(s[0], now),
 	}
 	if !l.Admitted {
-		l.RetryAfter = r.until(cost*r.token-free, now)
+		l.RetryAfter = b.until(cost*b.token-free, now)
 	}
 	return l
 }
 
+func (b *tokenBucket) delay(State, int64) time.Duration { return 0 }
+
+func (b *tokenBucket) capacity() int64 { return b.size / b.token }
+
+func (b *tokenBucket) window() time.Duration { return b.until(b.size, 0) }
+
+func (b *tokenBucket) width() int { return 1 }
+
+func (b *tokenBucket) args(int64) []int64 { return []int64{b.token, b.refill, b.size, b.tick} }
+
 // until returns how long it takes from now until that many units have flowed
 // in, rounded up to a microsecond. Refill arrives at the ticks of the clock,
 // not at ticks counted from now.
-func (r *Rule) until(units, now int64) time.Duration {
+func (b *tokenBucket) until(units, now int64) time.Duration {
 	if units <= 0 {
 		return 0
 	}
-	ticks := (units-1)/r.refill + 1
-	return time.Duration(ticks*r.tick-now%r.tick) * time.Microsecond
+	return time.Duration(ceil(units, b.refill)*b.tick-now%b.tick) * time.Microsecond
 }

@@ -74,10 +74,22 @@ func drawRule(t *rapid.T) *limiter.Rule {
 	count := rapid.OneOf(rapid.Int64Range(1, 20), rapid.Int64Range(1, 1e6), rapid.Int64Range(1, limiter.MaxCount))
 	for {
 		l := limiter.Limit{
-			Name:     rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name"),
-			Rate:     count.Draw(t, "rate"),
-			Interval: interval.Draw(t, "interval"),
-			Burst:    count.Draw(t, "burst"),
+			Name:      rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name"),
+			Algorithm: rapid.SampledFrom([]string{limiter.TokenBucket, limiter.TokenBucket, limiter.LeakyBucket, limiter.SlidingWindow, limiter.FixedWindow}).Draw(t, "algorithm"),
+			Rate:      count.Draw(t, "rate"),
+			Interval:  interval.Draw(t, "interval"),
+		}
+		switch l.Algorithm {
+		case limiter.TokenBucket, limiter.LeakyBucket:
+			l.Burst = count.Draw(t, "burst")
+		case limiter.FixedWindow:
+			if rapid.Bool().Draw(t, "calendar") {
+				l.Interval = 0
+				l.Calendar = limiter.Calendar{
+					Period: rapid.SampledFrom([]string{"minute", "hour", "day", "week", "month", "year"}).Draw(t, "period"),
+					Zone:   rapid.SampledFrom([]string{"", "Europe/Berlin", "Australia/Lord_Howe"}).Draw(t, "zone"),
+				}
+			}
 		}
 		if r, err := l.Compile(); err == nil {
 			return r

@@ -107,9 +107,10 @@ func (s *Store) Stats() Stats {
 // decide decides one check under the locks of all its buckets.
 func (s *Store) decide(c *limiter.Check, now int64, res *limiter.Result) {
 	var (
-		debts [limiter.MaxDemands]int64
-		homes [limiter.MaxDemands]*shard
-		set   uint64 // shards to lock, a bit each
+		states [limiter.MaxDemands]limiter.State
+		homes  [limiter.MaxDemands]*shard
+		stale  uint32 // states to write in any case, a bit each
+		set    uint64 // shards to lock, a bit each
 	)
 	for i := range c.Demands {
 		h := maphash.String(s.seed, c.Demands[i].Key) % shardCount
@@ -123,14 +124,18 @@ func (s *Store) decide(c *limiter.Check, now int64, res *limiter.Result) {
 	}
 	for i := range c.Demands {
 		d := &c.Demands[i]
-		debts[i] = d.Rule.Debt(homes[i].marks[bucketOf(d)].mark, now)
+		var old bool
+		states[i], old = d.Rule.Open(homes[i].marks[bucketOf(d)].mark, now)
+		if old && c.Takes(i) {
+			stale |= 1 << i
+		}
 	}
-	before := debts
-	limiter.Decide(c, debts[:len(c.Demands)], now, res)
+	before := states
+	limiter.Decide(c, states[:len(c.Demands)], now, res)
 	for i := range c.Demands {
-		if debts[i] != before[i] {
+		if states[i] != before[i] || stale&(1<<i) != 0 {
 			d := &c.Demands[i]
-			homes[i].putLocked(bucketOf(d), d.Rule.Mark(debts[i], now), debts[i], now)
+			homes[i].putLocked(bucketOf(d), d.Rule.Mark(states[i], now), now)
 		}
 	}
 	for rest := set; rest != 0; rest &= rest - 1 {
@@ -143,7 +148,7 @@ type bucket struct{ key, limit string }
 
 func bucketOf(d *limiter.Demand) bucket { return bucket{d.Key, d.Rule.Name()} }
 
-// stored is a bucket that owes something.
+// stored is a bucket that is not full.
 type stored struct {
 	mark limiter.Mark
 	key  string // the store's own copy
@@ -157,9 +162,9 @@ type shard struct {
 	room    int // how many marks fit; constant
 }
 
-// putLocked stores what a bucket owes, or forgets it when it is full.
-func (sh *shard) putLocked(b bucket, m limiter.Mark, debt, now int64) {
-	if debt == 0 {
+// putLocked stores the mark of a bucket, or forgets it when it is full.
+func (sh *shard) putLocked(b bucket, m limiter.Mark, now int64) {
+	if m == (limiter.Mark{}) {
 		delete(sh.marks, b)
 		return
 	}
@@ -185,7 +190,7 @@ func (sh *shard) makeRoomLocked(now int64) {
 	var nearest bucket
 	nearestAt, dropped := int64(0), false
 	for b, s := range sh.marks {
-		at := s.mark.Micros()
+		at := s.mark.Until
 		if at <= now {
 			delete(sh.marks, b)
 			dropped = true

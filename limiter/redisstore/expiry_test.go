@@ -2,6 +2,7 @@ package redisstore_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,7 +40,10 @@ func TestExpiry(t *testing.T) {
 		if got := ttl(); got != -2 {
 			t.Errorf("%s: a look left a key, which lives %s", limit, got)
 		}
-		for _, cost := range []int64{1, burst} {
+		for _, cost := range []int64{1, burst - 1, burst} {
+			if cost == 0 {
+				continue
+			}
 			level := mustTake(t, store, "k", rule, cost)
 			if !level.Admitted {
 				before := ttl()
@@ -48,7 +52,7 @@ func TestExpiry(t *testing.T) {
 				}
 				continue
 			}
-			_, _, _, tick := rule.Units()
+			tick := rule.Args(time.Now())[3]
 			got, least := ttl(), level.ResetAfter+slack
 			most := least + max(2*time.Millisecond, time.Duration(tick)*time.Microsecond)
 			if got > most || got < least-time.Second { // which is time for the test to run in
@@ -105,6 +109,75 @@ func contains(stats map[string]map[string]string, name string) bool {
 		}
 	}
 	return false
+}
+
+// TestReadsStored looks at buckets that somebody stored, in every form there
+// is; what is in no such form is no bucket, and so a full one.
+func TestReadsStored(t *testing.T) {
+	server, store := start(t)
+	rdb := open(t, server.URL())
+	tokens := limiter.Limit{Rate: 1, Interval: time.Second, Burst: 5}
+	for i, tt := range []struct {
+		value string
+		limit limiter.Limit
+		want  int64 // remaining at Epoch, 1763712000.123457
+	}{
+		{"1763712002123457", tokens, 3},
+		{"1763712002123458", tokens, 2},
+		{"1763712005123457", tokens, 0},
+		{"1763712005123458", tokens, 0}, // more than it can owe
+		{"1763712000123457", tokens, 5},
+		{"1763712000123456", tokens, 5},
+		{"0", tokens, 5},
+		{"1763712002123457:0", tokens, 3},
+		{"1763712002123457:", tokens, 3},
+		{"1763712001123456:1", tokens, 4},
+		{"1763712001123457:1", tokens, 3},
+		{"1763712002123m", tokens, 3},   // before the microseconds
+		{"1763712002124m", tokens, 2},   // after them
+		{"1763712002123:1m", tokens, 2}, // is less than the next millisecond
+		{"1763712002s", tokens, 3},
+		{"1763712000s", tokens, 5},
+		{"1763712000:1s", tokens, 4},
+		{"1763712002123457x", tokens, 5},
+		{"1763712002123457 ", tokens, 5},
+		{"1763712002123457:1:1", tokens, 5},
+		{"1763712002123457sm", tokens, 5},
+		{" 1763712002123457", tokens, 5},
+		{"-1763712002123457", tokens, 5},
+		{"1763712002123457.5", tokens, 5},
+		{"1.763712002123457e15", tokens, 5},
+		{"0x6441a1d2e3c41", tokens, 5},
+		{strings.Repeat("9", 41), tokens, 5}, // longer than any bucket
+	} {
+		key := fmt.Sprint("k", i)
+		if err := rdb.Set(t.Context(), "rl:{"+key+"}:default", tt.value, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		results := make([]limiter.Result, 1)
+		if err := store.TakeAt(t.Context(), limitertest.Epoch, one(key, limitertest.MustCompile(t, tt.limit), 0), results); err != nil {
+			t.Fatal(err)
+		}
+		if got := results[0].Levels[0].Remaining; got != tt.want {
+			t.Errorf("%q has %d left, want %d", tt.value, got, tt.want)
+		}
+	}
+}
+
+// TestClock: the time is that of Redis, to the microsecond.
+func TestClock(t *testing.T) {
+	_, store := start(t)
+	rule := limitertest.MustCompile(t, limiter.Limit{Rate: 1, Interval: time.Hour, Burst: 5})
+	for range 3 {
+		before := time.Now()
+		mustTake(t, store, "k", rule, 0)
+		first := mustTake(t, store, "k", rule, 1).ResetAfter
+		<-time.After(20 * time.Millisecond)
+		second := mustTake(t, store, "k", rule, 0).ResetAfter
+		if passed, most := first-second, time.Since(before); passed < 20*time.Millisecond || passed > most {
+			t.Errorf("%s passed for Redis, between 20 ms and %s here", passed, most)
+		}
+	}
 }
 
 // TestStoredForm pins what is stored, because other versions read it.

@@ -2,7 +2,8 @@ package redisstore
 
 import (
 	"fmt"
-	"strconv"
+	"math"
+	"time"
 
 	"github.com/quotaworker/ratelimit/limiter"
 )
@@ -35,11 +36,14 @@ type step struct {
 	needs []need
 }
 
-// need is what a step takes from a bucket, in units; negative gives back.
+// need is what a step takes from a bucket, in tokens; negative gives back, and
+// fill fills the bucket.
 type need struct {
 	bucket int
-	units  int64
+	cost   int64
 }
+
+const fill = math.MinInt64
 
 // bucketName is injective: a canonical key holds no braces and the name of a
 // limit no colon.
@@ -107,28 +111,23 @@ func (p *plan) add(i int, c *limiter.Check) bool {
 // addSteps adds what the script must do for a check. A check that only looks
 // needs no step, because the script reports every bucket anyway.
 func (p *plan) addSteps(c *limiter.Check, buckets []int) {
-	switch c.Op {
-	case limiter.Take:
+	if c.Op == limiter.Take {
 		var needs []need
 		for j := range c.Demands {
-			d := &c.Demands[j]
-			if d.Cost > 0 {
-				token, _, _, _ := d.Rule.Units()
-				needs = append(needs, need{buckets[j], d.Cost * token})
+			if cost := c.Demands[j].Cost; cost > 0 {
+				needs = append(needs, need{buckets[j], cost})
 			}
 		}
 		p.addStep(needs)
-	case limiter.Refund, limiter.Reset:
-		for j := range c.Demands {
-			d := &c.Demands[j]
-			token, _, capacity, _ := d.Rule.Units()
-			units := capacity
-			if c.Op == limiter.Refund && d.Cost < d.Rule.Limit().Burst {
-				units = d.Cost * token
-			}
-			if units > 0 {
-				p.addStep([]need{{buckets[j], -units}})
-			}
+		return
+	}
+	for j := range c.Demands {
+		cost := -c.Demands[j].Cost
+		if c.Op == limiter.Reset {
+			cost = fill
+		}
+		if cost != 0 {
+			p.addStep([]need{{buckets[j], cost}})
 		}
 	}
 }
@@ -161,13 +160,13 @@ func (p *plan) plain(b *bucket) bool {
 		return false
 	}
 	s := &p.steps[b.step]
-	token, _, _, _ := b.rule.Units()
-	return s.times == 1 && len(s.needs) == 1 && s.needs[0].units == token
+	return s.times == 1 && len(s.needs) == 1 && s.needs[0].cost == 1
 }
 
 // args returns the keys and arguments of the script, which take.lua describes,
-// after head.
-func (p *plan) args(head []any, now string) []any {
+// after head. The zero time asks Redis for the time; windows of calendars are
+// then those around the time of this process.
+func (p *plan) args(head []any, now time.Time) []any {
 	// Buckets by limit, the plain ones of each limit first.
 	byLimit := make(map[limiter.Limit]int)
 	var limits []*limitGroup
@@ -195,10 +194,20 @@ func (p *plan) args(head []any, now string) []any {
 		position[b] = i + 1
 		args = append(args, p.buckets[b].name)
 	}
-	args = append(args, now, len(limits))
+	if now.IsZero() {
+		now = time.Now()
+		args = append(args, "")
+	} else {
+		args = append(args, now.UnixMicro())
+	}
+	args = append(args, len(limits))
 	for _, g := range limits {
-		token, refill, capacity, tick := g.rule.Units()
-		args = append(args, token, refill, capacity, tick, len(g.plain)+len(g.rest), len(g.plain))
+		numbers := g.rule.Args(now)
+		args = append(args, g.rule.Limit().Algorithm, len(numbers))
+		for _, n := range numbers {
+			args = append(args, n)
+		}
+		args = append(args, len(g.plain)+len(g.rest), len(g.plain))
 	}
 	for i := range p.steps {
 		s := &p.steps[i]
@@ -207,7 +216,11 @@ func (p *plan) args(head []any, now string) []any {
 		}
 		args = append(args, s.times, len(s.needs))
 		for _, n := range s.needs {
-			args = append(args, position[n.bucket], strconv.FormatInt(n.units, 10))
+			if args = append(args, position[n.bucket]); n.cost == fill {
+				args = append(args, "")
+			} else {
+				args = append(args, n.cost)
+			}
 		}
 	}
 	return args
@@ -219,24 +232,34 @@ type limitGroup struct {
 	plain, rest []int
 }
 
-// replay gives each check its answer: debts holds what each bucket owed at
-// now, in the order of KEYS, before the script charged it.
-func (p *plan) replay(checks []limiter.Check, results []limiter.Result, now int64, debts []int64) {
-	owed := make([]int64, len(p.buckets))
-	for i, b := range p.order {
-		owed[b] = debts[i]
+// width is how many numbers the script returns about the buckets.
+func (p *plan) width() int {
+	n := 0
+	for i := range p.buckets {
+		n += p.buckets[i].rule.Width()
 	}
-	var own [limiter.MaxDemands]int64
+	return n
+}
+
+// replay gives each check its answer: numbers holds what each bucket was like
+// at now, in the order of KEYS, before the script charged it.
+func (p *plan) replay(checks []limiter.Check, results []limiter.Result, now int64, numbers []int64) {
+	states := make([]limiter.State, len(p.buckets))
+	for _, b := range p.order {
+		n := copy(states[b][:p.buckets[b].rule.Width()], numbers)
+		numbers = numbers[n:]
+	}
+	var own [limiter.MaxDemands]limiter.State
 	demands := p.demands
 	for _, i := range p.checks {
 		n := len(checks[i].Demands)
 		for j, b := range demands[:n] {
-			own[j] = owed[b]
+			own[j] = states[b]
 		}
 		limiter.Decide(&checks[i], own[:n], now, &results[i])
 		results[i].Source = limiter.SourceRedis
 		for j, b := range demands[:n] {
-			owed[b] = own[j]
+			states[b] = own[j]
 		}
 		demands = demands[n:]
 	}

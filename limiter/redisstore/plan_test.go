@@ -39,7 +39,7 @@ func callsOf(t *testing.T, slots bool, checks ...limiter.Check) []string {
 	}
 	var calls []string
 	for _, p := range plans {
-		args := p.args(nil, "now")
+		args := p.args(nil, time.UnixMicro(42))
 		n := args[0].(int)
 		calls = append(calls, fmt.Sprint(args[1:n+1])+" "+strings.TrimSpace(fmt.Sprintln(args[n+1:]...)))
 	}
@@ -50,12 +50,12 @@ func callsOf(t *testing.T, slots bool, checks ...limiter.Check) []string {
 // bucket become one entry.
 func TestArguments(t *testing.T) {
 	const take, refund, reset = limiter.Take, limiter.Refund, limiter.Reset
-	ten := mustCompile(t, limiter.Limit{Rate: 10, Interval: time.Second}) // a token is 100,000 units
+	ten := mustCompile(t, limiter.Limit{Rate: 10, Interval: time.Second})
 	other := mustCompile(t, limiter.Limit{Name: "other", Rate: 5, Interval: time.Second})
 	changed := mustCompile(t, limiter.Limit{Rate: 20, Interval: time.Second}) // the same name
 	same := mustCompile(t, limiter.Limit{Rate: 10, Interval: time.Second})
 	many := func(n int, c limiter.Check) []limiter.Check { return slices.Repeat([]limiter.Check{c}, n) }
-	const limits = "100000 1 1000000 1" // of ten
+	const limits = "token_bucket 4 100000 1 1000000 1" // of ten
 	for _, tt := range []struct {
 		name   string
 		slots  bool
@@ -64,35 +64,35 @@ func TestArguments(t *testing.T) {
 	}{
 		{"nothing", false, nil, nil},
 		{"one token of one key", false, many(1, check(take, 1, ten, "a")),
-			[]string{"[rl:{a}:default] now 1 " + limits + " 1 1"}},
+			[]string{"[rl:{a}:default] 42 1 " + limits + " 1 1"}},
 		{"a look", false, many(3, check(take, 0, ten, "a")),
-			[]string{"[rl:{a}:default] now 1 " + limits + " 1 0"}},
+			[]string{"[rl:{a}:default] 42 1 " + limits + " 1 0"}},
 		{"256 checks of one key", false, many(256, check(take, 1, ten, "a")),
-			[]string{"[rl:{a}:default] now 1 " + limits + " 1 0 256 1 1 100000"}},
+			[]string{"[rl:{a}:default] 42 1 " + limits + " 1 0 256 1 1 1"}},
 		{"the same through another rule of the same limit", false, append(many(2, check(take, 1, ten, "a")), many(2, check(take, 1, same, "a"))...),
-			[]string{"[rl:{a}:default] now 1 " + limits + " 1 0 4 1 1 100000"}},
+			[]string{"[rl:{a}:default] 42 1 " + limits + " 1 0 4 1 1 1"}},
 		{"cost 3", false, many(1, check(take, 3, ten, "a")),
-			[]string{"[rl:{a}:default] now 1 " + limits + " 1 0 1 1 1 300000"}},
+			[]string{"[rl:{a}:default] 42 1 " + limits + " 1 0 1 1 1 3"}},
 		{"others between do not part them", false, []limiter.Check{check(take, 2, ten, "a"), check(take, 1, ten, "b"), check(take, 0, ten, "a"), check(take, 2, ten, "a")},
-			[]string{"[rl:{b}:default rl:{a}:default] now 1 " + limits + " 2 1 2 1 2 200000"}},
+			[]string{"[rl:{b}:default rl:{a}:default] 42 1 " + limits + " 2 1 2 1 2 2"}},
 		{"another cost between does", false, []limiter.Check{check(take, 1, ten, "a"), check(take, 2, ten, "a"), check(take, 1, ten, "a")},
-			[]string{"[rl:{a}:default] now 1 " + limits + " 1 0 1 1 1 100000 1 1 1 200000 1 1 1 100000"}},
+			[]string{"[rl:{a}:default] 42 1 " + limits + " 1 0 1 1 1 1 1 1 1 2 1 1 1 1"}},
 		{"a check of both between does", false, []limiter.Check{check(take, 1, ten, "a"), check(take, 1, ten, "a", "b"), check(take, 1, ten, "a")},
-			[]string{"[rl:{a}:default rl:{b}:default] now 1 " + limits + " 2 0 1 1 1 100000 1 2 1 100000 2 100000 1 1 1 100000"}},
+			[]string{"[rl:{a}:default rl:{b}:default] 42 1 " + limits + " 2 0 1 1 1 1 1 2 1 1 2 1 1 1 1 1"}},
 		{"refund and reset", false, []limiter.Check{check(refund, 3, ten, "a"), check(refund, 99, ten, "b"), check(reset, 0, ten, "c"), check(refund, 0, ten, "d")},
-			[]string{"[rl:{a}:default rl:{b}:default rl:{c}:default rl:{d}:default] now 1 " + limits + " 4 0 1 1 1 -300000 1 1 2 -1000000 1 1 3 -1000000"}},
+			[]string{"[rl:{a}:default rl:{b}:default rl:{c}:default rl:{d}:default] 42 1 " + limits + " 4 0 1 1 1 -3 1 1 2 -99 1 1 3"}},
 		{"two limits", false, []limiter.Check{check(take, 1, ten, "a"), check(take, 1, other, "a")},
-			[]string{"[rl:{a}:default rl:{a}:other] now 2 " + limits + " 1 1 200000 1 1000000 1 1 1"}},
+			[]string{"[rl:{a}:default rl:{a}:other] 42 2 " + limits + " 1 1 token_bucket 4 200000 1 1000000 1 1 1"}},
 		{"a limit that changes within the batch", false, []limiter.Check{check(take, 1, ten, "a"), check(take, 1, changed, "a"), check(take, 1, ten, "a")},
 			[]string{
-				"[rl:{a}:default] now 1 " + limits + " 1 1",
-				"[rl:{a}:default] now 1 50000 1 1000000 1 1 1",
-				"[rl:{a}:default] now 1 " + limits + " 1 1",
+				"[rl:{a}:default] 42 1 " + limits + " 1 1",
+				"[rl:{a}:default] 42 1 token_bucket 4 50000 1 1000000 1 1 1",
+				"[rl:{a}:default] 42 1 " + limits + " 1 1",
 			}},
 		{"slots", true, []limiter.Check{check(take, 1, ten, "a"), check(take, 1, ten, "b"), check(take, 1, other, "a")},
 			[]string{
-				"[rl:{a}:default rl:{a}:other] now 2 " + limits + " 1 1 200000 1 1000000 1 1 1",
-				"[rl:{b}:default] now 1 " + limits + " 1 1",
+				"[rl:{a}:default rl:{a}:other] 42 2 " + limits + " 1 1 token_bucket 4 200000 1 1000000 1 1 1",
+				"[rl:{b}:default] 42 1 " + limits + " 1 1",
 			}},
 	} {
 		if got := callsOf(t, tt.slots, tt.checks...); !slices.Equal(got, tt.want) {

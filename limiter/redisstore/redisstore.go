@@ -27,7 +27,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -56,16 +55,16 @@ func New(rdb redis.UniversalClient) *Store {
 // In Redis Cluster all demands of one check must be of one key; a check whose
 // buckets are in different slots is refused with limiter.ErrInvalidCheck.
 func (s *Store) Take(ctx context.Context, checks []limiter.Check, results []limiter.Result) error {
-	return s.take(ctx, "", checks, results)
+	return s.take(ctx, time.Time{}, checks, results)
 }
 
 // TakeAt is Take at a given time, for tests and for stores that refuse TIME in
 // scripts. All processes that share buckets must then agree on the time.
 func (s *Store) TakeAt(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error {
-	return s.take(ctx, strconv.FormatInt(now.UnixMicro(), 10), checks, results)
+	return s.take(ctx, now, checks, results)
 }
 
-func (s *Store) take(ctx context.Context, now string, checks []limiter.Check, results []limiter.Result) error {
+func (s *Store) take(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error {
 	if err := limiter.Prepare(checks, results); err != nil {
 		return err
 	}
@@ -79,7 +78,7 @@ func (s *Store) take(ctx context.Context, now string, checks []limiter.Check, re
 			failed = errors.Join(failed, reply.err)
 			continue
 		}
-		plans[i].replay(checks, results, reply.now, reply.debts)
+		plans[i].replay(checks, results, reply.now, reply.numbers)
 	}
 	if failed != nil {
 		return fmt.Errorf("redis: %w", failed)

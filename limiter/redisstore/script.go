@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -24,14 +25,14 @@ func newScript(rdb redis.UniversalClient) *script {
 
 // reply is what the script said about a plan.
 type reply struct {
-	now   int64 // microseconds since the Unix epoch
-	debts []int64
-	err   error
+	now     int64   // microseconds since the Unix epoch
+	numbers []int64 // the states of the buckets, in the order of KEYS
+	err     error
 }
 
 // run runs the plans, in order and in one round trip, and returns a reply for
 // each. What Redis proved not to have run is sent once more.
-func (s *script) run(ctx context.Context, plans []*plan, now string) []reply {
+func (s *script) run(ctx context.Context, plans []*plan, now time.Time) []reply {
 	cmds := make([]*onceCmd, len(plans))
 	for i, p := range plans {
 		cmds[i] = newOnceCmd(ctx, p.args([]any{"evalsha", s.sha}, now))
@@ -56,7 +57,7 @@ func (s *script) run(ctx context.Context, plans []*plan, now string) []reply {
 
 	replies := make([]reply, len(plans))
 	for i, cmd := range cmds {
-		replies[i] = cmd.reply(len(plans[i].buckets))
+		replies[i] = cmd.reply(plans[i].width())
 	}
 	return replies
 }
@@ -92,13 +93,13 @@ func newOnceCmd(ctx context.Context, args []any) *onceCmd {
 func (*onceCmd) NoRetry() bool { return true }
 
 // reply reads the answer of the script about that many buckets.
-func (c *onceCmd) reply(buckets int) reply {
+func (c *onceCmd) reply(width int) reply {
 	nums, err := c.Int64Slice()
 	if err != nil {
 		return reply{err: err}
 	}
-	if len(nums) != buckets+1 {
-		return reply{err: fmt.Errorf("the script returned %d numbers for %d buckets; is something between the worker and Redis?", len(nums), buckets)}
+	if len(nums) != width+1 {
+		return reply{err: fmt.Errorf("the script returned %d numbers and not %d; is something between the worker and Redis?", len(nums), width+1)}
 	}
-	return reply{now: nums[0], debts: nums[1:]}
+	return reply{now: nums[0], numbers: nums[1:]}
 }
