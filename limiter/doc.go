@@ -28,11 +28,10 @@
 // # Arithmetic
 //
 // Everything is integers of at most 2^53, so that Go and the Lua script in Redis
-// (whose numbers are doubles) decide alike to the last token. Of a
-// token bucket: with P the
-// interval in ticks, L the rate and g = gcd(P, L), a token is worth p = P/g
-// units and one tick refills l = L/g units; the capacity is Burst*p. What a
-// bucket owes, its debt, is
+// (whose numbers are doubles) decide alike to the last token. Of a token
+// bucket, with P the interval in ticks, L the rate and g = gcd(P, L), a token
+// is worth p = P/g units and one tick refills l = L/g units; the capacity is
+// Burst*p. What a bucket owes, its debt, is
 //
 //	debt = clamp((full_at - now)*l + frac, 0, capacity)
 //

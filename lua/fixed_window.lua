@@ -4,7 +4,8 @@
 -- 0 and the bounds of some windows of a calendar, of which one holds now.
 
 return {
-  width = 1,
+  width = 1,  -- numbers of a state
+  widest = 40, -- bytes of a value
 
   limit = function(now, args, i)
     local limit = {most = tonumber(args[i]), now = now}

@@ -4,7 +4,8 @@
 -- Numbers: tokens per window, ticks of a window, the tick in microseconds.
 
 return {
-  width = 2,
+  width = 2,  -- numbers of a state
+  widest = 72, -- bytes of a value
 
   limit = function(now, args, i)
     local limit = {most = tonumber(args[i]), length = tonumber(args[i + 1]), tick = tonumber(args[i + 2])}

@@ -27,9 +27,7 @@
 -- Every argument is read before the first write, because Redis does not roll
 -- back.
 
-local WIDEST = 80             -- bytes of a bucket; matching a longer string could take for ever
-local SLACK = 10000           -- ms a key outlives its use, for clocks that differ after a failover
-local LONGEST = 3153600000000 -- ms; a century, within what PX takes
+local SLACK = 10000 -- ms a key outlives its use, for clocks that differ after a failover
 
 local now = tonumber(ARGV[1])
 if not now then
@@ -50,7 +48,7 @@ for _ = 1, tonumber(ARGV[2]) do
   arg = arg + 2
   for i = key + 1, last do
     local a, b, old = 0, 0, false
-    if values[i] and #values[i] <= WIDEST then
+    if values[i] and #values[i] <= alg.widest then -- a pattern on a longer one could take for ever
       a, b, old = alg.open(limit, values[i])
     end
     n = n + 1
@@ -90,7 +88,7 @@ while ARGV[arg] do
     elseif cost then
       a, b = algs[k].give(limits[k], as[k], bs[k], times * -cost)
     end
-    if a ~= as[k] or b ~= bs[k] then
+    if a ~= as[k] or b ~= bs[k] or a == 0 and b == 0 then -- a full one may still have a key
       as[k], bs[k], dirty[k] = a, b, true
     end
   end
@@ -102,9 +100,7 @@ for i = 1, #KEYS do
       redis.call('DEL', KEYS[i])
     else
       local value, untilfull = algs[i].value(limits[i], as[i], bs[i])
-      local life = ceil(untilfull, 1000) + SLACK
-      if life > LONGEST then life = LONGEST end
-      redis.call('SET', KEYS[i], value, 'PX', format('%.0f', life))
+      redis.call('SET', KEYS[i], value, 'PX', format('%.0f', ceil(untilfull, 1000) + SLACK))
     end
   end
 end

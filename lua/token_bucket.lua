@@ -9,7 +9,8 @@ local letters = {[1] = '', [1000] = 'm', [1000000] = 's'}
 local lengths = {[''] = 1, m = 1000, s = 1000000}
 
 return {
-  width = 1,
+  width = 1,  -- numbers of a state
+  widest = 40, -- bytes of a value
 
   limit = function(now, args, i)
     local limit = {
