@@ -88,7 +88,7 @@ while ARGV[arg] do
     elseif cost then
       a, b = algs[k].give(limits[k], as[k], bs[k], times * -cost)
     end
-    if a ~= as[k] or b ~= bs[k] or a == 0 and b == 0 then -- a full one may still have a key
+    if a ~= as[k] or b ~= bs[k] or not cost then -- what this limit cannot read is gone too
       as[k], bs[k], dirty[k] = a, b, true
     end
   end

@@ -133,7 +133,7 @@ func (s *Store) decide(c *limiter.Check, now int64, res *limiter.Result) {
 	before := states
 	limiter.Decide(c, states[:len(c.Demands)], now, res)
 	for i := range c.Demands {
-		if states[i] != before[i] || stale&(1<<i) != 0 {
+		if states[i] != before[i] || stale&(1<<i) != 0 || c.Op == limiter.Reset {
 			d := &c.Demands[i]
 			homes[i].putLocked(bucketOf(d), d.Rule.Mark(states[i], now), now)
 		}
