@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) TimedStore) {
 	t.Run("OneAfterTheOther", func(t *testing.T) { testOrder(t, open(t)) })
 	t.Run("KeysDoNotMix", func(t *testing.T) { testKeysDoNotMix(t, open(t)) })
 	t.Run("ChangedLimit", func(t *testing.T) { testChangedLimit(t, open(t)) })
+	t.Run("ChangedTick", func(t *testing.T) { testChangedTick(t, open(t)) })
 	t.Run("Invalid", func(t *testing.T) { testInvalid(t, open(t)) })
 	t.Run("RealClock", func(t *testing.T) { testRealClock(t, open(t)) })
 	t.Run("Concurrent", func(t *testing.T) { testConcurrent(t, open(t)) })
@@ -172,6 +173,44 @@ func testChangedLimit(t *testing.T, store TimedStore) {
 		}
 		if got.Allowed != step.allowed || l.Remaining != step.remaining || l.ResetAfter != step.reset {
 			t.Fatalf("step %d: got %+v, want %+v", i, got, step)
+		}
+	}
+}
+
+// testChangedTick looks at a bucket through the eyes of limits that count in
+// other ticks and units, at the edges where a mistake in rounding shows.
+func testChangedTick(t *testing.T, store TimedStore) {
+	micros := MustCompile(t, limiter.Limit{Rate: 1, Interval: time.Second, Burst: 5})
+	seconds := MustCompile(t, limiter.Limit{Rate: 1_000_003, Interval: 24 * time.Hour, Burst: 1_000_000_000})
+	many := MustCompile(t, limiter.Limit{Rate: 1_000_003, Interval: time.Second, Burst: 2_000_000})
+	few := MustCompile(t, limiter.Limit{Rate: 3, Interval: time.Second})
+	for i, step := range []struct {
+		at   time.Duration
+		rule *limiter.Rule
+		op   limiter.Op
+		cost int64
+		want limiter.Level
+	}{
+		{0, micros, limiter.Take, 1, limiter.Level{Admitted: true, Remaining: 4, ResetAfter: time.Second}},
+		// Full since a moment ago stays full, whatever the tick.
+		{time.Second, seconds, limiter.Take, 0, limiter.Level{Admitted: true, Remaining: 1_000_000_000}},
+		{2 * time.Second, micros, limiter.Take, 2, limiter.Level{Admitted: true, Remaining: 3, ResetAfter: 2 * time.Second}},
+		{3999999 * time.Microsecond, seconds, limiter.Take, 0, limiter.Level{Admitted: true, Remaining: 999_999_988, ResetAfter: 876544 * time.Microsecond}},
+		{4000000 * time.Microsecond, seconds, limiter.Take, 0, limiter.Level{Admitted: true, Remaining: 1_000_000_000}},
+		// As far from full as a limit allows, and a fraction more.
+		{10 * time.Second, many, limiter.Take, 1_000_004, limiter.Level{Admitted: true, Remaining: 999_996, ResetAfter: 1000001 * time.Microsecond}},
+		{10 * time.Second, few, limiter.Take, 1, limiter.Level{RetryAfter: 333334 * time.Microsecond, ResetAfter: time.Second}},
+		{10 * time.Second, few, limiter.Refund, 1, limiter.Level{Admitted: true, Remaining: 1, ResetAfter: 666667 * time.Microsecond}},
+		// A fraction of another size is at most what a tick brings.
+		{20 * time.Second, many, limiter.Take, 500_002, limiter.Level{Admitted: true, Remaining: 1_499_998, ResetAfter: 500001 * time.Microsecond}},
+		{20 * time.Second, few, limiter.Take, 0, limiter.Level{Admitted: true, Remaining: 1, ResetAfter: 500001 * time.Microsecond}},
+		// Full at a whole second and a fraction of a microsecond.
+		{30*time.Second + 376543*time.Microsecond, many, limiter.Take, 500_002, limiter.Level{Admitted: true, Remaining: 1_499_998, ResetAfter: 500001 * time.Microsecond}},
+		{30*time.Second + 376543*time.Microsecond, seconds, limiter.Take, 0, limiter.Level{Admitted: true, Remaining: 999_999_976, ResetAfter: 1500000 * time.Microsecond}},
+	} {
+		check := limiter.Check{Op: step.op, Demands: []limiter.Demand{{Key: "k", Rule: step.rule, Cost: step.cost}}}
+		if got := takeAt(t, store, Epoch.Add(step.at), check)[0]; got.Levels[0] != step.want {
+			t.Errorf("step %d: got %+v, want %+v", i, got.Levels[0], step.want)
 		}
 	}
 }

@@ -21,7 +21,8 @@ import (
 // TestScriptFlush empties the script cache all the time while checks run: none
 // fails, and each is charged once.
 func TestScriptFlush(t *testing.T) {
-	server, store := start(t)
+	server := redistest.Start(t)
+	store := redisstore.New(open(t, server.URL()))
 	rule := limitertest.MustCompile(t, limiter.Limit{Rate: 1_000_000, Interval: limiter.MaxInterval})
 	ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer stop()
@@ -147,18 +148,18 @@ func TestNetworkFaults(t *testing.T) {
 func TestServerFaults(t *testing.T) {
 	for _, tt := range []struct {
 		reason string
-		args   []string
 		begin  []string
 		end    []string
 	}{
-		{"readonly", nil, []string{"REPLICAOF 127.0.0.1 1"}, []string{"REPLICAOF NO ONE"}},
-		{"oom", nil, []string{"CONFIG SET maxmemory 1"}, []string{"CONFIG SET maxmemory 0"}},
-		{"replicas", nil, []string{"CONFIG SET min-replicas-to-write 1"}, []string{"CONFIG SET min-replicas-to-write 0"}},
-		{"auth", nil, []string{"ACL SETUSER default -evalsha -eval"}, []string{"ACL SETUSER default +@all"}},
-		{"refused", nil, nil, nil}, // killed
+		{"readonly", []string{"REPLICAOF 127.0.0.1 1"}, []string{"REPLICAOF NO ONE"}},
+		{"oom", []string{"CONFIG SET maxmemory 1"}, []string{"CONFIG SET maxmemory 0"}},
+		{"replicas", []string{"CONFIG SET min-replicas-to-write 1"}, []string{"CONFIG SET min-replicas-to-write 0"}},
+		{"auth", []string{"ACL SETUSER default -evalsha -eval"}, []string{"ACL SETUSER default +@all"}},
+		{"refused", nil, nil}, // killed
 	} {
 		t.Run(tt.reason, func(t *testing.T) {
-			server, store := start(t, tt.args...)
+			server := redistest.Start(t)
+			store := redisstore.New(open(t, server.URL()))
 			rule := hundred(t)
 			mustTake(t, store, "k", rule, 1)
 			for _, c := range tt.begin {
@@ -212,7 +213,8 @@ func TestWrongPassword(t *testing.T) {
 
 // TestBusy: a script of somebody else holds the server up.
 func TestBusy(t *testing.T) {
-	server, store := start(t)
+	server := redistest.Start(t)
+	store := redisstore.New(open(t, server.URL()))
 	server.MustDo("CONFIG SET busy-reply-threshold 50")
 	rule := hundred(t)
 	mustTake(t, store, "k", rule, 1)
@@ -231,7 +233,8 @@ func TestBusy(t *testing.T) {
 
 // TestLoading: a server that reads its data back does not decide.
 func TestLoading(t *testing.T) {
-	server, store := start(t, "--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024")
+	server := redistest.Start(t, "--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024")
+	store := redisstore.New(open(t, server.URL()))
 	rule := hundred(t)
 	mustTake(t, store, "k", rule, 1)
 	server.MustDo("DEBUG POPULATE 2000 key 100")
@@ -286,7 +289,8 @@ func TestMaxClients(t *testing.T) {
 // nothing. Every Take returns by its deadline, and the scripts that run when
 // the server goes on were sent once.
 func TestPaused(t *testing.T) {
-	server, store := start(t)
+	server := redistest.Start(t)
+	store := redisstore.New(open(t, server.URL()))
 	rule := limitertest.MustCompile(t, limiter.Limit{Rate: 1000, Interval: limiter.MaxInterval})
 	mustTake(t, store, "k", rule, 1)
 	server.Pause()
@@ -324,7 +328,8 @@ func TestPaused(t *testing.T) {
 // TestFlushAll: a server that loses its data lets through at most one burst
 // more each time.
 func TestFlushAll(t *testing.T) {
-	server, store := start(t)
+	server := redistest.Start(t)
+	store := redisstore.New(open(t, server.URL()))
 	limit := limiter.Limit{Rate: 1000, Interval: time.Second, Burst: 50}
 	rule := limitertest.MustCompile(t, limit)
 	from := time.Now()

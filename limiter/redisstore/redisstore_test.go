@@ -32,11 +32,14 @@ func open(tb testing.TB, url string) redis.UniversalClient {
 	return rdb
 }
 
-// start starts a server and returns it with a store on it.
+// start starts a server and returns it with a store on it whose client is as
+// patient as a test on a busy machine has to be.
 func start(tb testing.TB, args ...string) (*redistest.Server, *redisstore.Store) {
 	tb.Helper()
 	server := redistest.Start(tb, args...)
-	return server, redisstore.New(open(tb, server.URL()))
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, MaxRetries: -1, ContextTimeoutEnabled: true, ReadTimeout: time.Minute})
+	tb.Cleanup(func() { _ = rdb.Close() })
+	return server, redisstore.New(rdb)
 }
 
 // hundred is a limit of 100 that does not refill while a test runs.
@@ -48,9 +51,9 @@ func one(key string, rule *limiter.Rule, cost int64) []limiter.Check {
 	return []limiter.Check{{Demands: []limiter.Demand{{Key: key, Rule: rule, Cost: cost}}}}
 }
 
-// take decides one check within a second.
+// take decides one check within five seconds.
 func take(store limiter.Store, checks []limiter.Check) (limiter.Result, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	results := make([]limiter.Result, len(checks))
 	err := store.Take(ctx, checks, results)
