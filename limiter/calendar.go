@@ -114,7 +114,6 @@ func anchored(year int, month time.Month, day int) int {
 // midnight, which clocks may skip, and midnight may come twice.
 func firstInstant(year int, month time.Month, day int, zone *time.Location) time.Time {
 	utc := time.Date(year, month, day, 0, 0, 0, 0, time.UTC)
-	year, month, day = utc.Date()
 	// No clock is a day and a half away from UTC, so the date begins after
 	// this and, going from one change of the clocks to the next, is found.
 	t := utc.Add(-36 * time.Hour).In(zone)
