@@ -1,8 +1,8 @@
 package policy
 
 // crossingBudget bounds the work of finding patterns that cross, to about a
-// second.
-const crossingBudget = 10_000_000
+// second: thirty pairs for each of a hundred thousand patterns.
+const crossingBudget = 3_000_000
 
 // MaxSteps bounds how many nodes of the tree of patterns a single match can
 // visit, which grows when many patterns have * in many places.
@@ -23,6 +23,9 @@ func Parse(name string, text []byte) (*Set, error) {
 		d.fail(place{}, "the document is empty; it must have policies, and to have none on purpose is written policies: []")
 	}
 	for _, s := range sections {
+		if d.full() {
+			break
+		}
 		d.section(s, b)
 	}
 	set := b.build()
@@ -36,7 +39,7 @@ const sectionNames = "plans, policies, overrides"
 
 func (d *document) section(s section, b *builder) {
 	if s.inline != (span{}) {
-		v := d.read(s.inline)
+		v := d.read(s.inline, maxInlineSize)
 		if v == nil {
 			return
 		}
@@ -69,7 +72,7 @@ func (d *document) section(s section, b *builder) {
 		if d.full() {
 			return
 		}
-		if v := d.read(e); v != nil {
+		if v := d.read(e, maxEntrySize); v != nil {
 			d.entry(s.key, v, b)
 		}
 	}
