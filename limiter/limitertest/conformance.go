@@ -243,6 +243,7 @@ func testChangedWindow(t *testing.T, store TimedStore) {
 		{15 * s, ten, limiter.Take, 3, true, 2, 0, 15 * s},
 		{15 * s, ten, limiter.Refund, 3, true, 5, 0, 5 * s}, // the previous window still counts
 		{15 * s, ten, limiter.Take, 5, true, 0, 0, 15 * s},
+		{15 * s, six, limiter.Take, 0, true, 0, 0, 15 * s},      // a look is granted, even where nothing is free
 		{15 * s, six, limiter.Take, 2, false, 0, 7 * s, 15 * s}, // 5 and a half of 6 are more than 6
 		{15 * s, ten, limiter.Take, 0, true, 2, 0, 15 * s},
 		{15 * s, long, limiter.Take, 1, false, 0, 7 * s, 25 * s},

@@ -56,7 +56,7 @@ func TestExpiry(t *testing.T) {
 				continue
 			}
 			got, least := ttl(), level.ResetAfter+slack
-			most := least + time.Second // the longest tick
+			most := least + time.Second                // the longest tick
 			if got > most || got < least-time.Second { // which is time for the test to run in
 				t.Errorf("%s, cost %d: lives %s, full in %s, want ten seconds more", limit, cost, got, level.ResetAfter)
 			}
