@@ -311,11 +311,11 @@ func TestOverrides(t *testing.T) {
 func TestMatchNamed(t *testing.T) {
 	set := mustParse(t, overridden)
 	for _, tt := range []struct{ key, name, bucket, allowance string }{
-		{"user.42", "login", "user.42!login", "default: 5/m"},       // another policy has buckets of its own
-		{"user.66", "login", "user.66!login", "default: 5/m"},       // and no overrides
+		{"user.42", "login", "user.42.!login", "default: 5/m"},      // another policy has buckets of its own
+		{"user.66", "login", "user.66.!login", "default: 5/m"},      // and no overrides
 		{"user.42.login", "login", "user.42.login", "default: 5/m"}, // what matches anyway is the same
 		{"user.66.login", "login", "user.66.login", "deny"},
-		{"nobody", "login", "nobody!login", "default: 5/m"},
+		{"nobody", "login", "nobody.!login", "default: 5/m"},
 		{"user.42", "user.*", "user.42", "plan pro (default: 100/s)"},
 	} {
 		m, ok := set.MatchNamed(tt.key, tt.name)

@@ -1,13 +1,5 @@
 package policy
 
-// crossingBudget bounds the work of finding patterns that cross, to about a
-// second: thirty pairs for each of a hundred thousand patterns.
-const crossingBudget = 3_000_000
-
-// MaxSteps bounds how many nodes of the tree of patterns a single match can
-// visit, which grows when many patterns have * in many places.
-const MaxSteps = 1000
-
 // Parse reads a document. The name stands before each error, and is best the
 // file name. The error is of type [Errors]; with it there is no set. It takes
 // about two seconds for a hundred thousand policies, and at most some seconds
