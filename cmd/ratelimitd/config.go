@@ -15,6 +15,7 @@ import (
 
 	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/limiter/redisstore"
+	"github.com/quotaworker/ratelimit/worker"
 )
 
 // Config is every setting of the daemon. All of them come from the
@@ -251,9 +252,14 @@ func (l *limit) UnmarshalText(text []byte) error {
 // inline says when a request's own limit counts.
 type inline string
 
+var inlineLimits = map[inline]worker.Inline{
+	"unmatched": worker.InlineUnmatched,
+	"always":    worker.InlineAlways,
+	"never":     worker.InlineNever,
+}
+
 func (i *inline) UnmarshalText(text []byte) error {
-	switch inline(text) {
-	case "unmatched", "always", "never":
+	if _, ok := inlineLimits[inline(text)]; ok {
 		*i = inline(text)
 		return nil
 	}

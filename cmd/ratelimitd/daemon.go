@@ -150,7 +150,7 @@ func (d *Daemon) openWorker() error {
 	o := worker.Options{
 		Version:      semver(version),
 		Instance:     d.cfg.Instance,
-		InlineLimits: d.cfg.InlineLimits != "never",
+		InlineLimits: inlineLimits[d.cfg.InlineLimits],
 		MaxAge:       d.cfg.MaxAge,
 		Status:       d.workerStatus,
 		Logger:       d.log,
