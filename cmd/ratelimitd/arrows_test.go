@@ -50,6 +50,8 @@ var gates = map[string]struct {
 	"github.com/redis/":                      {[]string{"limiter/redisstore", "cmd/ratelimitd"}, "only the store in Redis talks to Redis"},
 	"github.com/prometheus/":                 {[]string{"worker", "client/httpbridge", "cmd/ratelimitd"}, "decorators expose Stats and know no metrics library"},
 	"github.com/failsafe-go/":                {[]string{"limiter/failover"}, "its API is not stable yet, so one package wraps it"},
+	"github.com/goccy/go-yaml":               {[]string{"limiter/policy"}, "documents are read in one place"},
+	"github.com/fsnotify/fsnotify":           {[]string{"limiter/policy"}, "files are watched in one place"},
 	"github.com/spf13/":                      {[]string{"cmd/ratelimitd", "cmd/ratelimit"}, "command lines are in cmd"},
 	"github.com/caarlos0/":                   {[]string{"cmd/ratelimitd"}, "settings are in cmd"},
 	"github.com/synadia-io/":                 {[]string{"cmd/ratelimit"}, "NATS contexts are for people at a shell"},
