@@ -117,7 +117,7 @@ func TestPolicies(t *testing.T) {
 			}
 		}
 		r.wantMetrics(map[string]float64{
-			`ratelimit_would_deny_total`:                                           3,
+			`ratelimit_would_deny_total`: 3,
 			`ratelimit_checks_total{result="denied",source="policy",verb="check"}`: 2,
 		})
 	})

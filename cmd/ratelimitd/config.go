@@ -45,8 +45,9 @@ type Config struct {
 	RedisPoolSize int           `env:"REDIS_POOL_SIZE" envDefault:"32" doc:"Connections per Redis server."`
 	RedisTimeout  time.Duration `env:"RATELIMIT_REDIS_TIMEOUT" envDefault:"50ms" doc:"How long Redis may take before the answer comes from memory."`
 
-	DefaultLimit limit  `env:"RATELIMIT_DEFAULT_LIMIT" doc:"Limit of keys that bring none along, such as 10/s burst 100. The all-in-one daemon has that one if it is not set."`
-	InlineLimits inline `env:"RATELIMIT_INLINE_LIMITS" envDefault:"unmatched" doc:"Whether a request may bring its own limit: unmatched (for keys that no policy matches), always, never."`
+	Policies     string `env:"RATELIMIT_POLICIES" doc:"File with the policies, in YAML. It is read again when it changes and on SIGHUP; a version with errors changes nothing."`
+	DefaultLimit limit  `env:"RATELIMIT_DEFAULT_LIMIT" doc:"Limit of keys that no policy matches and that bring none along, such as 10/s burst 100. The all-in-one daemon has that one if it is not set."`
+	InlineLimits inline `env:"RATELIMIT_INLINE_LIMITS" envDefault:"unmatched" doc:"Whether a request may bring its own limit: unmatched (it counts for keys that no policy matches, and says nothing for others), always (it counts before policies), never (it is refused)."`
 
 	MemoryKeys int           `env:"RATELIMIT_MEMORY_KEYS" envDefault:"1000000" doc:"How many buckets a worker keeps in memory at most, about 200 bytes each."`
 	Queue      int           `env:"RATELIMIT_QUEUE" envDefault:"4096" doc:"How many checks may wait in a worker before it answers overloaded."`
