@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/quotaworker/ratelimit/client/wire"
 )
@@ -46,6 +47,39 @@ func (o Outcomes) Err() error {
 	return errors.Join(all...)
 }
 
+// Decision is the answer to [Client.CheckAll].
+type Decision struct {
+	// Allowed reports whether the tokens of all items were taken.
+	Allowed bool
+
+	// RetryAfter is how long to wait before the same call would be granted if
+	// nobody else asks in between; 0 if it was.
+	RetryAfter time.Duration
+
+	// Results has an element for each of the items, in their order. If the
+	// whole was denied, they say which items had the tokens, and nothing was
+	// taken from any.
+	Results []Result
+}
+
+// CheckAll takes the tokens of all items, or none: a user, an address and an
+// endpoint, say. Together the items can have 16 limits, and no two may be
+// about the same limit of the same key. In Redis Cluster the keys must be in
+// one slot.
+//
+// The error is about the request as a whole, and then nothing was decided.
+func (c *Client) CheckAll(ctx context.Context, items []Item) (Decision, error) {
+	replies, err := c.checkItems(ctx, wire.ModeAll, items)
+	if err != nil {
+		return Decision{}, err
+	}
+	d := Decision{Allowed: replies.Allowed, RetryAfter: millis(replies.RetryAfterMS), Results: make([]Result, len(items))}
+	for i := range replies.Results {
+		d.Results[i] = resultOf(&replies.Results[i])
+	}
+	return d, nil
+}
+
 // CheckEach makes several checks in one request, which is far cheaper than
 // making them one by one. Each is decided on its own: a denial of one does not
 // give back what another took. Two items with the same key are two checks.
@@ -54,14 +88,31 @@ func (o Outcomes) Err() error {
 // about any item. An item that makes no sense fails the whole request before
 // it is sent, as does having none, or more than [MaxItems].
 func (c *Client) CheckEach(ctx context.Context, items []Item) (Outcomes, error) {
+	replies, err := c.checkItems(ctx, "", items)
+	if err != nil {
+		return nil, err
+	}
+	outcomes := make(Outcomes, len(items))
+	for i := range replies.Results {
+		reply := &replies.Results[i]
+		outcomes[i].Result = resultOf(reply)
+		if reply.Err != nil {
+			outcomes[i].Err = fmt.Errorf("ratelimit: check %q: %w", wire.JoinKey(c.prefix, items[i].Key), fromWire(reply.Err))
+		}
+	}
+	return outcomes, nil
+}
+
+// checkItems makes a request with several checks.
+func (c *Client) checkItems(ctx context.Context, mode string, items []Item) (wire.Replies, error) {
 	subject := wire.Subject(wire.VerbCheck, c.prefix)
-	fail := func(err error) (Outcomes, error) {
-		return nil, fmt.Errorf("ratelimit: check %d items: %w", len(items), err)
+	fail := func(err error) (wire.Replies, error) {
+		return wire.Replies{}, fmt.Errorf("ratelimit: check %d items: %w", len(items), err)
 	}
 	if len(items) == 0 || len(items) > MaxItems {
 		return fail(fromWire(wire.Errorf(wire.CodeInvalidRequest, "there must be 1 to %d of them", MaxItems)))
 	}
-	r := wire.Request{Checks: make([]wire.Request, len(items))}
+	r := wire.Request{Mode: mode, Checks: make([]wire.Request, len(items))}
 	for i := range items {
 		if err := c.fill(&r.Checks[i], &items[i]); err != nil {
 			e := fromWire(err)
@@ -87,15 +138,7 @@ func (c *Client) CheckEach(ctx context.Context, items []Item) (Outcomes, error) 
 	if err := refusal(subject, msg, replies.Err, err); err != nil {
 		return fail(err)
 	}
-	outcomes := make(Outcomes, len(items))
-	for i := range replies.Results {
-		reply := &replies.Results[i]
-		outcomes[i].Result = resultOf(reply)
-		if reply.Err != nil {
-			outcomes[i].Err = fmt.Errorf("ratelimit: check %q: %w", wire.JoinKey(c.prefix, items[i].Key), fromWire(reply.Err))
-		}
-	}
-	return outcomes, nil
+	return replies, nil
 }
 
 // fill makes the check of one item. Its key stays without the prefix, which

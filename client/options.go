@@ -42,7 +42,8 @@ func WithBurst(burst int64) CheckOption {
 }
 
 // WithAlgorithm names the algorithm of the limit that [WithRate] brings along.
-// There is "token_bucket", which is also the default.
+// There are "token_bucket", which is the default, "leaky_bucket",
+// "sliding_window" and "fixed_window".
 func WithAlgorithm(name string) CheckOption {
 	return func(r *wire.Request) error {
 		if name == "" {
@@ -53,11 +54,12 @@ func WithAlgorithm(name string) CheckOption {
 	}
 }
 
-// WithCost sets how many tokens to take or to give back, up to 2^53. It is 1
-// by default; 0 takes nothing.
+// WithCost sets how many tokens to take or to give back, up to 2^53. By
+// default it is what the policy says, which is 1 if there is none; 0 takes
+// nothing.
 func WithCost(cost int64) CheckOption {
 	return func(r *wire.Request) error {
-		r.Cost = cost
+		r.Cost, r.CostGiven = cost, true
 		return nil
 	}
 }

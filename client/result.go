@@ -34,23 +34,59 @@ type Result struct {
 	// Window is how long an empty bucket takes to fill.
 	Window time.Duration
 
-	// Policy is the name of the policy that matched, "" if none did.
+	// Delay is how long to wait before proceeding, of a check that was allowed
+	// by a limit whose algorithm is "leaky_bucket"; 0 for the others.
+	Delay time.Duration
+
+	// Policy is the name of the policy that decided, "" if none did.
 	Policy string
 
 	// LimitName is the name of the limit that denied, or else of the one with
 	// the fewest tokens left.
 	LimitName string
 
-	// Source is where the decision was made, "redis" or "memory". Newer
-	// workers may know other places.
+	// Limits has every limit, in the order of the policy, when there are
+	// several; it is nil when there is one.
+	Limits []LimitStatus
+
+	// Source is where the decision was made, "redis" or "memory", or "policy"
+	// if the policy says the same whatever was used up: then Limit and all that
+	// goes with it is 0. Newer workers may know other places.
 	Source string
 
 	// Degraded is true when the decision did not come from the store that all
 	// workers share, so that it is an approximation.
 	Degraded bool
+
+	// WouldDeny is true when a policy that is not enforced would have denied
+	// what it allowed.
+	WouldDeny bool
+}
+
+// LimitStatus is what one of several limits says. Its fields are those of
+// Result.
+type LimitStatus struct {
+	Name       string
+	Limit      int64
+	Remaining  int64
+	RetryAfter time.Duration // greater than 0 if this limit denies
+	ResetAfter time.Duration
+	Window     time.Duration
 }
 
 func resultOf(r *wire.Reply) Result {
+	var limits []LimitStatus
+	for i := range r.Limits {
+		l := &r.Limits[i]
+		limits = append(limits, LimitStatus{
+			Name:       l.Name,
+			Limit:      l.Limit,
+			Remaining:  l.Remaining,
+			RetryAfter: millis(l.RetryAfterMS),
+			ResetAfter: millis(l.ResetAfterMS),
+			Window:     millis(l.WindowMS),
+		})
+	}
 	return Result{
 		Allowed:    r.Allowed,
 		Key:        r.Key,
@@ -59,10 +95,13 @@ func resultOf(r *wire.Reply) Result {
 		RetryAfter: millis(r.RetryAfterMS),
 		ResetAfter: millis(r.ResetAfterMS),
 		Window:     millis(r.WindowMS),
+		Delay:      millis(r.DelayMS),
 		Policy:     r.Policy,
 		LimitName:  r.LimitName,
+		Limits:     limits,
 		Source:     r.Source,
 		Degraded:   r.Degraded,
+		WouldDeny:  r.WouldDeny,
 	}
 }
 

@@ -43,6 +43,38 @@ type Demand struct {
 type Check struct {
 	Op      Op
 	Demands []Demand
+
+	// OnOutage says what to answer while the shared store does not decide. It
+	// is for package failover; stores do not look at it.
+	OnOutage Outage
+}
+
+// Outage is what to answer when the shared store does not decide. It is about
+// taking tokens: a look, a refund and a reset go to the second store always.
+type Outage uint8
+
+const (
+	// OutageMemory lets the second store decide.
+	OutageMemory Outage = iota
+
+	// OutageAllow grants the check without deciding: fail open.
+	OutageAllow
+
+	// OutageDeny denies the check without deciding: fail closed.
+	OutageDeny
+)
+
+// Taking reports whether the check asks for tokens.
+func (c *Check) Taking() bool {
+	if c.Op != Take {
+		return false
+	}
+	for i := range c.Demands {
+		if c.Demands[i].Cost > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Errors of a check that cannot be put to a store.
@@ -62,6 +94,9 @@ var (
 func (c *Check) Validate() error {
 	if len(c.Demands) == 0 || len(c.Demands) > MaxDemands {
 		return fmt.Errorf("%w: it has %d demands and must have 1 to %d", ErrInvalidCheck, len(c.Demands), MaxDemands)
+	}
+	if c.OnOutage > OutageDeny {
+		return fmt.Errorf("%w: there is no outage %d", ErrInvalidCheck, c.OnOutage)
 	}
 	if c.Op > Reset {
 		return fmt.Errorf("%w: there is no operation %d", ErrInvalidCheck, c.Op)
@@ -95,6 +130,9 @@ const (
 	SourceRedis
 	// SourceMemory is the memory of one process.
 	SourceMemory
+	// SourcePolicy is nowhere: the answer is what was to be said without a
+	// decision, see Check.OnOutage.
+	SourcePolicy
 )
 
 // String returns the word that stands for the source on the wire.
@@ -104,6 +142,8 @@ func (s Source) String() string {
 		return "redis"
 	case SourceMemory:
 		return "memory"
+	case SourcePolicy:
+		return "policy"
 	}
 	return "none"
 }

@@ -41,7 +41,7 @@ func (q *sameThread) Submit(item batch.Item) error {
 // deciding in memory included, without the NATS client around it.
 func BenchmarkHandle(b *testing.B) {
 	q := &sameThread{memstore.New(memstore.Options{}), make([]limiter.Check, 1), make([]limiter.Result, 1)}
-	r := newRig(b, q, Options{DefaultLimit: perSecond, InlineLimits: true})
+	r := newRig(b, q, Options{DefaultLimit: perSecond, InlineLimits: InlineUnmatched})
 	for name, m := range map[string]*message{
 		"empty":   {subject: "ratelimit.check.user.42", reply: "_INBOX.nobody"},
 		"inline":  {subject: "ratelimit.check.user.42", reply: "_INBOX.nobody", data: []byte(`{"rate":5,"interval":"1s"}`)},

@@ -13,10 +13,12 @@ import (
 type call struct {
 	request
 	key   string
+	plan  plan
 	check limiter.Check
 	space [2]limiter.Demand // where Demands has room, for all but many limits
 	group *group            // that the answer is a part of, if any
 	index int
+	tiers []tier // of several keys that are taken together; else none
 }
 
 // Check implements batch.Item.
@@ -28,19 +30,25 @@ func (c *call) Deadline() time.Time { return c.deadline }
 // Done implements batch.Item.
 func (c *call) Done(res *limiter.Result, err error) {
 	w := c.endpoint.worker
-	var r wire.Reply
-	if err == nil {
-		r = c.answer(res)
-	} else {
-		r = wire.Reply{Key: c.key, Err: c.failed(err)}
+	switch {
+	case c.tiers != nil:
+		c.group.together(c, res, err)
+	case err == nil:
+		c.deliver(c.answer(c.key, &c.plan, res))
+	default:
+		c.deliver(wire.Reply{Key: c.key, Err: c.failed(err)})
 	}
+	c.free()
+	w.flight.land()
+}
+
+// deliver gives the answer to where it belongs.
+func (c *call) deliver(r wire.Reply) {
 	if c.group != nil {
 		c.group.set(c.index, r)
 	} else {
 		c.send(&r)
 	}
-	c.free()
-	w.flight.land()
 }
 
 // free makes the call available for reuse.
@@ -55,6 +63,9 @@ type group struct {
 	request
 	replies []wire.Reply
 	left    atomic.Int32 // answers that are missing, and one for the handler
+
+	// refused is why the whole message is answered with an error.
+	refused atomic.Pointer[wire.Error]
 }
 
 func newGroup(q *request, n int) *group {
@@ -71,7 +82,12 @@ func (g *group) set(i int, r wire.Reply) {
 
 // release sends the reply when nothing is missing any more.
 func (g *group) release() {
-	if g.left.Add(-1) == 0 {
-		g.sendAll(g.replies)
+	if g.left.Add(-1) > 0 {
+		return
 	}
+	if e := g.refused.Load(); e != nil {
+		g.send(&wire.Reply{Err: e})
+		return
+	}
+	g.sendAll(g.replies)
 }

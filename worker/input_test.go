@@ -91,7 +91,7 @@ func TestBadInput(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				r := newRig(t, nil, Options{DefaultLimit: perSecond, InlineLimits: true})
+				r := newRig(t, nil, Options{DefaultLimit: perSecond, InlineLimits: InlineUnmatched})
 				r.wantError(test.code, test.message, test.subject, test.body)
 				if got := r.one("ratelimit.peek.k", ""); got.Remaining != 5 {
 					t.Errorf("afterwards the bucket of k holds %d tokens, want 5", got.Remaining)
@@ -110,10 +110,10 @@ func TestWhoseLimitCounts(t *testing.T) {
 		code        wire.Code
 		explanation string
 	}{
-		"inline before default":   {Options{InlineLimits: true, DefaultLimit: perSecond}, inline, "inline", "", ""},
-		"default without inline":  {Options{InlineLimits: true, DefaultLimit: perSecond}, "", "default", "", ""},
+		"inline before default":   {Options{InlineLimits: InlineUnmatched, DefaultLimit: perSecond}, inline, "inline", "", ""},
+		"default without inline":  {Options{InlineLimits: InlineUnmatched, DefaultLimit: perSecond}, "", "default", "", ""},
 		"inline refused":          {Options{DefaultLimit: perSecond}, inline, "", wire.CodeInlineLimitRefused, "leave out rate"},
-		"nothing applies":         {Options{InlineLimits: true}, "", "", wire.CodeNoPolicy, `{"rate":5,"interval":"1s"}`},
+		"nothing applies":         {Options{InlineLimits: InlineUnmatched}, "", "", wire.CodeNoPolicy, `{"rate":5,"interval":"1s"}`},
 		"nothing could apply":     {Options{}, "", "", wire.CodeNoPolicy, "ask the operator"},
 		"the name is the default": {Options{DefaultLimit: limiter.Limit{Name: "gold", Rate: 1, Interval: time.Second}}, "", "default", "", ""},
 	} {
@@ -282,7 +282,7 @@ func FuzzHandle(f *testing.F) {
 	f.Add("refund", "acme", []byte(`{"checks":[{"key":"a"},{"key":"b","cost":7}]}`), "-1")
 	f.Add("reset", "%2E", []byte(`{}`), "99999999999999999999")
 	f.Add("peek", "a..b", []byte(`{"cost":2}`), "0")
-	r := newRig(f, nil, Options{DefaultLimit: perSecond, InlineLimits: true})
+	r := newRig(f, nil, Options{DefaultLimit: perSecond, InlineLimits: InlineUnmatched})
 	f.Fuzz(func(t *testing.T, verb, key string, body []byte, timeout string) {
 		subject := "ratelimit.check." + key
 		for _, v := range verbs {

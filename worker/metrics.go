@@ -15,6 +15,7 @@ import (
 //
 //	ratelimit_checks_total{verb,result,source}   result: allowed, denied, error
 //	ratelimit_check_duration_seconds{verb}       of decided checks, arrival to reply
+//	ratelimit_would_deny_total                   allowed, because the policy is not enforced
 //	ratelimit_inflight_checks                    accepted and not yet answered
 //	ratelimit_shed_total{reason}                 dropped without being decided
 //	ratelimit_errors_total{code}                 error replies
@@ -27,6 +28,7 @@ type metrics struct {
 	collectors []prometheus.Collector
 	verbs      map[wire.Verb]*verbMetrics
 	errors     *prometheus.CounterVec
+	wouldDeny  prometheus.Counter
 	shed       struct{ overloaded, deadline, noReply, badReply prometheus.Counter }
 	nats       struct{ slowConsumer, permission, publish, other prometheus.Counter }
 }
@@ -53,6 +55,11 @@ func newMetrics(f *flight, version string) *metrics {
 	}
 	checks := counter("ratelimit_checks_total", "Checks that were answered, by verb, result and where the decision was made.", "verb", "result", "source")
 	m.errors = counter("ratelimit_errors_total", "Error replies, by code.", "code")
+	m.wouldDeny = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "ratelimit_would_deny_total",
+		Help: "Checks that were allowed because their policy is not enforced, and would have been denied otherwise.",
+	})
+	m.collectors = append(m.collectors, m.wouldDeny)
 	shed := counter("ratelimit_shed_total", "Checks that were dropped without being decided, by reason.", "reason")
 	nats := counter("ratelimit_nats_errors_total", "Errors that the NATS connection reported, by kind.", "kind")
 	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -105,12 +112,12 @@ func newMetrics(f *flight, version string) *metrics {
 }
 
 // decided counts a check that was decided.
-func (m *verbMetrics) decided(res *limiter.Result, took time.Duration) {
+func (m *verbMetrics) decided(allowed bool, source limiter.Source, took time.Duration) {
 	by := m.denied
-	if res.Allowed {
+	if allowed {
 		by = m.allowed
 	}
-	by[res.Source].Inc()
+	by[source].Inc()
 	m.duration.Observe(took.Seconds())
 }
 

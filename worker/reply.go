@@ -17,38 +17,81 @@ import (
 // clock or the header was wrong, it hears what happened.
 var errOverdue = wire.Errorf(wire.CodeDeadlineExceeded, "the time that the caller waits had passed before the check was decided; nothing was charged")
 
-// answer makes the reply to a check that was decided, and counts it.
-func (c *call) answer(res *limiter.Result) wire.Reply {
-	e := c.endpoint
+// answer makes the reply about a key that was decided by a plan, and counts it.
+func (q *request) answer(key string, p *plan, res *limiter.Result) wire.Reply {
+	e := q.endpoint
+	r := wire.Reply{
+		Allowed:      res.Allowed,
+		Key:          key,
+		RetryAfterMS: millis(res.RetryAfter()),
+		DelayMS:      millis(res.Delay()),
+		Policy:       p.policy,
+		Source:       res.Source.String(),
+		// What a policy says without a store is what every worker says. In an
+		// outage it is not.
+		Degraded: !res.Source.Shared() && len(res.Levels) > 0,
+	}
+	if len(res.Levels) > 0 && res.Source != limiter.SourcePolicy {
+		e.describe(&r, p.demands, res)
+	}
+	if !res.Allowed && p.lenient {
+		r.WouldDeny = true
+		e.worker.metrics.wouldDeny.Inc()
+	}
+	if p.lenient {
+		r.Allowed, r.RetryAfterMS, r.DelayMS = true, 0, 0
+	}
+	if !r.Allowed {
+		r.DelayMS = 0
+	}
+	e.count(r.Allowed, r.Degraded, res.Source, time.Since(q.arrived))
+	return r
+}
+
+// describe says in a reply how the buckets are.
+func (e *endpoint) describe(r *wire.Reply, demands []limiter.Demand, res *limiter.Result) {
 	i := 0
-	if c.check.Op != limiter.Reset {
+	if e.op != limiter.Reset {
 		i = res.Binding()
 	}
-	level, rule := &res.Levels[i], c.check.Demands[i].Rule
-	r := wire.Reply{
-		Allowed:   res.Allowed,
-		Key:       c.key,
-		LimitName: rule.Name(),
-		Source:    res.Source.String(),
-		Degraded:  !res.Source.Shared(),
+	rule, level := demands[i].Rule, &res.Levels[i]
+	r.LimitName = rule.Name()
+	anyInline := e.worker.limits.anyInline
+	if rule == anyInline {
+		return // of which nobody knows the bounds
 	}
-	if rule != e.worker.limits.anyInline {
-		r.Limit = rule.Limit().Burst
-		r.Remaining = level.Remaining
-		r.RetryAfterMS = millis(res.RetryAfter())
-		r.ResetAfterMS = millis(level.ResetAfter)
-		r.WindowMS = millis(rule.Window())
+	r.Limit = rule.Limit().Burst
+	r.Remaining = level.Remaining
+	r.ResetAfterMS = millis(level.ResetAfter)
+	r.WindowMS = millis(rule.Window())
+	if len(demands) == 1 || demands[len(demands)-1].Rule == anyInline {
+		return
 	}
-	if res.Allowed {
+	r.Limits = make([]wire.LimitReply, len(demands))
+	for i := range demands {
+		rule, level := demands[i].Rule, &res.Levels[i]
+		r.Limits[i] = wire.LimitReply{
+			Name:         rule.Name(),
+			Limit:        rule.Limit().Burst,
+			Remaining:    level.Remaining,
+			RetryAfterMS: millis(level.RetryAfter),
+			ResetAfterMS: millis(level.ResetAfter),
+			WindowMS:     millis(rule.Window()),
+		}
+	}
+}
+
+// count counts a check that was decided.
+func (e *endpoint) count(allowed, degraded bool, source limiter.Source, took time.Duration) {
+	if allowed {
 		e.allowed.Add(1)
 	} else {
 		e.denied.Add(1)
 	}
-	if r.Degraded {
+	if degraded {
 		e.degraded.Add(1)
 	}
-	e.metrics.decided(res, time.Since(c.arrived))
-	return r
+	e.metrics.decided(allowed, source, took)
 }
 
 // millis is the one place where durations become milliseconds. It rounds up:
@@ -141,7 +184,15 @@ func (q *request) sendAll(replies []wire.Reply) {
 	w := q.endpoint.worker
 	all := wire.Replies{Allowed: true, Results: replies}
 	for i := range replies {
-		all.Allowed = all.Allowed && replies[i].Err == nil && replies[i].Allowed
+		switch {
+		case replies[i].Err == nil:
+			all.Allowed = all.Allowed && replies[i].Allowed
+		case !q.together: // there it can only be a policy that is not enforced
+			all.Allowed = false
+		}
+		if q.together {
+			all.RetryAfterMS = max(all.RetryAfterMS, replies[i].RetryAfterMS)
+		}
 	}
 	buf := w.buffers.Get().(*[]byte)
 	defer w.buffers.Put(buf)

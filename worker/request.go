@@ -15,8 +15,21 @@ import (
 // how long somebody waits for an answer.
 const maxTimeout = 24 * time.Hour
 
-// replyRoom is more than the reply to one check takes, without its key.
-const replyRoom = 400
+// What a reply takes at most: replyRoom for a check, without its key and the
+// name of its policy, and limitRoom more for each of several limits.
+const (
+	replyRoom = 400
+	limitRoom = 256
+)
+
+// room returns how much the answer to c takes beside replyRoom.
+func (c *call) room() int64 {
+	n := len(`,"policy":""`) + len(c.plan.policy)
+	if limits := len(c.check.Demands); limits > 1 {
+		n += limits * limitRoom
+	}
+	return int64(n)
+}
 
 // request is a message that can be answered.
 type request struct {
@@ -24,6 +37,7 @@ type request struct {
 	reply    string
 	arrived  time.Time
 	deadline time.Time
+	together bool // its checks are granted all or none
 }
 
 // Handle takes a message, and returns as soon as its checks are queued. It
@@ -47,11 +61,11 @@ func (e *endpoint) Handle(msg micro.Request) {
 	}
 	key := wire.KeyFromSubject(e.verb, msg.Subject())
 	if body.Checks != nil {
-		q.each(key, body.Checks)
+		q.many(key, &body)
 		return
 	}
 	if key, err = oneKey(key, body.Key); err == nil {
-		err = q.submit(key, &body, nil, 0)
+		err = q.one(key, &body)
 	}
 	if err != nil {
 		q.refuse(err)
@@ -87,57 +101,126 @@ func oneKey(subject, body string) (string, error) {
 	return subject, wire.CheckKey(subject)
 }
 
-// each submits several checks, whose answers go out as one reply.
-func (q *request) each(prefix string, checks []wire.Request) {
+// many submits several checks, whose answers go out as one reply.
+func (q *request) many(prefix string, body *wire.Request) {
 	if prefix != "" {
 		if err := wire.CheckKey(prefix); err != nil {
 			q.refuse(err)
 			return
 		}
 	}
-	size := int64(0)
-	for i := range checks {
-		size += int64(len(prefix) + len(checks[i].Key) + replyRoom)
-	}
-	if most := q.endpoint.worker.nc.MaxPayload(); size > most {
-		// Found out now, because later the tokens are gone.
-		q.refuse(wire.Errorf(wire.CodeInvalidRequest, "checks: the reply to %d checks may not fit into the %d bytes that the NATS server allows a message; send fewer at a time, or raise max_payload of the server", len(checks), most))
-		return
-	}
-	g := newGroup(q, len(checks))
-	for i := range checks {
-		key := wire.JoinKey(prefix, checks[i].Key)
+	q.together = body.Mode == wire.ModeAll
+	g := newGroup(q, len(body.Checks))
+	calls := make([]*call, 0, len(body.Checks))
+	errs := make([]error, len(body.Checks))
+	size, failed := int64(0), error(nil)
+	for i := range body.Checks {
+		check := &body.Checks[i]
+		key := wire.JoinKey(prefix, check.Key)
 		err := wire.CheckKey(key)
+		size += int64(len(prefix)+len(check.Key)) + replyRoom
 		if err == nil {
-			err = q.submit(key, &checks[i], g, i)
+			var c *call
+			if c, err = q.prepare(key, check); err == nil {
+				c.group, c.index = g, i
+				calls = append(calls, c)
+				size += c.room()
+			}
 		}
-		if err != nil {
-			g.set(i, wire.Reply{Key: key, Err: q.failed(err)})
+		errs[i] = err
+		if failed == nil && err != nil {
+			failed = atCheck(i, err)
 		}
+	}
+	// Found out now, because later the tokens are gone.
+	if most := q.endpoint.worker.nc.MaxPayload(); size > most {
+		failed = wire.Errorf(wire.CodeInvalidRequest, "checks: the reply to %d checks may not fit into the %d bytes that the NATS server allows a message; send fewer at a time, or raise max_payload of the server", len(body.Checks), most)
+	} else if q.together {
+		if failed == nil {
+			failed = q.all(calls, g)
+		}
+	} else {
+		for i, err := range errs {
+			if err != nil {
+				g.set(i, wire.Reply{Key: wire.JoinKey(prefix, body.Checks[i].Key), Err: q.failed(err)})
+			}
+		}
+		for _, c := range calls {
+			if err := c.valid(); err != nil {
+				c.deliver(wire.Reply{Key: c.key, Err: q.failed(err)})
+				c.free()
+				continue
+			}
+			q.start(c)
+		}
+		failed = nil
+	}
+	if failed != nil {
+		for _, c := range calls {
+			c.free()
+		}
+		q.refuse(failed)
+		return
 	}
 	g.release() // what newGroup holds
 }
 
-// submit queues the check of a key. The answer goes to element i of g, or out
-// as the reply if g is nil; not so an error that is returned.
-func (q *request) submit(key string, body *wire.Request, g *group, i int) error {
+// atCheck says in an error which of several checks it is about.
+func atCheck(i int, err error) error {
+	e := toWire(err)
+	if e == nil {
+		return err
+	}
+	return wire.Errorf(e.Code, "checks[%d]: %s", i, e.Message)
+}
+
+// one submits the check of a key, whose answer goes out as the reply; not so
+// an error that is returned.
+func (q *request) one(key string, body *wire.Request) error {
+	c, err := q.prepare(key, body)
+	if err != nil {
+		return err
+	}
+	if err := c.valid(); err != nil {
+		c.free()
+		return err
+	}
+	q.start(c)
+	return nil
+}
+
+// prepare makes the call for the check of a key.
+func (q *request) prepare(key string, body *wire.Request) (*call, error) {
 	w := q.endpoint.worker
 	c := w.calls.Get().(*call)
-	c.request, c.key, c.group, c.index = *q, key, g, i
-	demands, err := w.limits.resolve(c.space[:0], q.endpoint.verb, key, body)
-	if err == nil {
-		c.check = limiter.Check{Op: q.endpoint.op, Demands: demands}
-		err = c.check.Validate()
-	}
+	c.request, c.key = *q, key
+	p, err := w.limits.resolve(c.space[:0], q.endpoint.verb, key, body)
 	if err != nil {
 		c.free()
-		return err
+		return nil, err
 	}
+	c.plan = p
+	c.check = limiter.Check{Op: q.endpoint.op, Demands: p.demands, OnOutage: p.onOutage}
+	return c, nil
+}
+
+// valid says why a store would refuse the check.
+func (c *call) valid() error {
+	if len(c.check.Demands) == 0 {
+		return nil // there is an answer without a store
+	}
+	return c.check.Validate()
+}
+
+// start queues a call, or answers it if its policy says all there is to say.
+func (q *request) start(c *call) {
+	w := q.endpoint.worker
 	w.flight.start()
-	if err := w.queue.Submit(c); err != nil {
-		w.flight.land()
-		c.free()
-		return err
+	if len(c.check.Demands) == 0 {
+		c.Done(&limiter.Result{Allowed: !c.plan.deny, Source: limiter.SourcePolicy}, nil)
+		return
 	}
-	return nil
+	if err := w.queue.Submit(c); err != nil {
+		c.Done(nil, err)
+	}
 }

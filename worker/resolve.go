@@ -6,6 +6,7 @@ import (
 
 	"github.com/quotaworker/ratelimit/client/wire"
 	"github.com/quotaworker/ratelimit/limiter"
+	"github.com/quotaworker/ratelimit/limiter/policy"
 )
 
 // Names of the limits that do not come from a policy. They keep the buckets
@@ -15,23 +16,41 @@ const (
 	inlineName  = "inline"
 )
 
+// Inline says whether requests may bring their own limits.
+type Inline uint8
+
+const (
+	// InlineNever refuses them.
+	InlineNever Inline = iota
+
+	// InlineUnmatched uses them for keys that no policy matches. For others
+	// the policy counts and the limit in the request says nothing, so that an
+	// operator can write a policy before the callers have changed.
+	InlineUnmatched
+
+	// InlineAlways prefers them to policies. Callers can then lift every
+	// limit, so it is for callers that are trusted.
+	InlineAlways
+)
+
 // limits knows which limits there are. It is safe for concurrent use.
 type limits struct {
-	def    *limiter.Rule // nil if there is none
-	inline bool          // whether requests may bring limits
-	rules  ruleCache
+	policies *policy.Book  // nil if there are none
+	def      *limiter.Rule // nil if there is none
+	inline   Inline
+	rules    ruleCache
 
 	// anyInline stands for the inline limit of a reset that does not say
 	// which one: a reset fills the bucket under any rule of that name.
 	anyInline *limiter.Rule
 }
 
-func newLimits(inline bool, def limiter.Limit) (*limits, error) {
+func newLimits(policies *policy.Book, inline Inline, def limiter.Limit) (*limits, error) {
 	anyInline, err := limiter.Limit{Name: inlineName, Rate: 1, Interval: time.Second}.Compile()
 	if err != nil {
 		return nil, err
 	}
-	l := &limits{inline: inline, anyInline: anyInline}
+	l := &limits{policies: policies, inline: inline, anyInline: anyInline}
 	if def == (limiter.Limit{}) {
 		return l, nil
 	}
@@ -40,46 +59,120 @@ func newLimits(inline bool, def limiter.Limit) (*limits, error) {
 	return l, err
 }
 
-// resolve appends to demands what a request asks of which buckets: it is the
-// one place that knows whose limit counts. The first demand is the one that
-// the reply to a reset is about.
-func (l *limits) resolve(demands []limiter.Demand, verb wire.Verb, key string, r *wire.Request) ([]limiter.Demand, error) {
+// plan is what a request comes to: demands for the store or, if there are
+// none, an answer that needs no store.
+type plan struct {
+	demands  []limiter.Demand
+	policy   string // the name of the policy that decides, if any
+	onOutage limiter.Outage
+	lenient  bool // a denial is only reported, because the policy is not enforced
+	deny     bool // if there are no demands: whether to deny
+}
+
+// resolve finds out what a request asks of which buckets: it is the one place
+// that knows whose limit counts. The demands are appended to space; the first
+// is the one that the reply to a reset is about.
+func (l *limits) resolve(space []limiter.Demand, verb wire.Verb, key string, r *wire.Request) (plan, error) {
 	cost := r.Cost
 	if verb == wire.VerbPeek || verb == wire.VerbReset {
 		if cost > 1 {
-			return nil, wire.Errorf(wire.CodeInvalidRequest, "cost: a %s has none; leave it out", verb)
+			return plan{}, wire.Errorf(wire.CodeInvalidRequest, "cost: a %s has none; leave it out", verb)
 		}
 		cost = 0
 	}
-	if r.Policy != "" {
-		return nil, wire.Errorf(wire.CodeUnknownPolicy, "policy: there is no policy %q; leave it out for the limit in the request or the default one", r.Policy)
+	if r.Rate != 0 && l.inline == InlineNever {
+		return plan{}, wire.Errorf(wire.CodeInlineLimitRefused, "rate: this service does not accept limits in requests; leave out rate, interval and burst to use its own")
 	}
+	match, err := l.match(key, r)
+	if err != nil {
+		return plan{}, err
+	}
+	if match.Policy != nil {
+		return planOf(space, verb, key, r, cost, &match), nil
+	}
+	p := plan{demands: space}
 	if r.Rate != 0 {
-		if !l.inline {
-			return nil, wire.Errorf(wire.CodeInlineLimitRefused, "rate: this service does not accept limits in requests; leave out rate, interval and burst to use its own")
-		}
 		rule, err := l.rules.compile(limiter.Limit{
-			Name:     inlineName,
-			Rate:     r.Rate,
-			Interval: time.Duration(r.IntervalMicros) * time.Microsecond,
-			Burst:    r.Burst,
+			Name:      inlineName,
+			Rate:      r.Rate,
+			Interval:  time.Duration(r.IntervalMicros) * time.Microsecond,
+			Burst:     r.Burst,
+			Algorithm: r.Algorithm,
 		})
-		return append(demands, limiter.Demand{Key: key, Rule: rule, Cost: cost}), err
+		p.demands = append(p.demands, limiter.Demand{Key: key, Rule: rule, Cost: cost})
+		return p, err
 	}
 	if l.def != nil {
-		demands = append(demands, limiter.Demand{Key: key, Rule: l.def, Cost: cost})
+		p.demands = append(p.demands, limiter.Demand{Key: key, Rule: l.def, Cost: cost})
 	}
-	if l.inline && verb == wire.VerbReset {
-		demands = append(demands, limiter.Demand{Key: key, Rule: l.anyInline})
+	if l.inline != InlineNever && verb == wire.VerbReset {
+		p.demands = append(p.demands, limiter.Demand{Key: key, Rule: l.anyInline})
 	}
-	if len(demands) == 0 {
-		how := `bring one in the request, as in {"rate":5,"interval":"1s"}, or ask the operator for a default limit`
-		if !l.inline {
-			how = "ask the operator of the service for one"
+	if len(p.demands) == 0 {
+		how := `bring one in the request, as in {"rate":5,"interval":"1s"}, or ask the operator for a policy or a default limit`
+		if l.inline == InlineNever {
+			how = "ask the operator of the service for a policy or a default limit"
 		}
-		return nil, wire.Errorf(wire.CodeNoPolicy, "no limit applies to this key: %s", how)
+		return plan{}, wire.Errorf(wire.CodeNoPolicy, "no limit applies to this key: %s", how)
 	}
-	return demands, nil
+	return p, nil
+}
+
+// match returns the policy that counts. There is none in the match if it is
+// the limit in the request, or the default one.
+func (l *limits) match(key string, r *wire.Request) (policy.Match, error) {
+	var set *policy.Set
+	if l.policies != nil {
+		set = l.policies.Set()
+	}
+	if r.Policy == "" {
+		if set == nil || r.Rate != 0 && l.inline == InlineAlways {
+			return policy.Match{}, nil
+		}
+		return set.Match(key), nil
+	}
+	if set != nil {
+		if m, ok := set.MatchNamed(key, r.Policy); ok {
+			if r.Rate != 0 {
+				return policy.Match{}, wire.Errorf(wire.CodeInvalidRequest, "policy: the request names a policy and brings a limit of its own; leave one of them out")
+			}
+			return m, nil
+		}
+	}
+	return policy.Match{}, wire.Errorf(wire.CodeUnknownPolicy, "policy: there is no policy %q; leave it out for the one that matches the key, the limit in the request or the default one", r.Policy)
+}
+
+// planOf says what a policy makes of a request.
+func planOf(space []limiter.Demand, verb wire.Verb, key string, r *wire.Request, cost int64, m *policy.Match) plan {
+	a := m.Allowance()
+	p := plan{
+		demands:  space,
+		policy:   m.Policy.Name,
+		lenient:  !m.Policy.Enforced(key),
+		onOutage: outages[m.Policy.OnOutage],
+	}
+	switch {
+	case m.Policy.Mode == policy.Off, a.Unlimited:
+		return p
+	case a.Deny:
+		// There is nothing that the other verbs could not do.
+		p.deny = verb == wire.VerbCheck
+		return p
+	}
+	own := !r.CostGiven && (verb == wire.VerbCheck || verb == wire.VerbRefund)
+	for i := range a.Limits {
+		if own {
+			cost = a.Limits[i].Cost
+		}
+		p.demands = append(p.demands, limiter.Demand{Key: m.Bucket, Rule: a.Limits[i].Rule, Cost: cost})
+	}
+	return p
+}
+
+var outages = [...]limiter.Outage{
+	policy.OutageMemory: limiter.OutageMemory,
+	policy.OutageAllow:  limiter.OutageAllow,
+	policy.OutageDeny:   limiter.OutageDeny,
 }
 
 // ruleCache remembers compiled limits. Requests bring the same few limits over

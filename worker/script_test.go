@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ func TestScript(t *testing.T) {
 		limit   string // its name
 	}{
 		"default limit": {Options{DefaultLimit: perSecond}, ``, "default"},
-		"inline limit":  {Options{InlineLimits: true}, limit + `,`, "inline"},
+		"inline limit":  {Options{InlineLimits: InlineUnmatched}, limit + `,`, "inline"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -45,7 +46,7 @@ func TestScript(t *testing.T) {
 					want := wire.Reply{Allowed: step.allowed, Key: "user_123", Limit: 5, Remaining: step.remaining,
 						RetryAfterMS: step.retry, ResetAfterMS: step.reset, WindowMS: 5000,
 						LimitName: o.limit, Source: "memory", Degraded: true}
-					if got := r.one("ratelimit.check.user_123", `{`+o.fields+`"cost":`+step.cost+`}`); got != want {
+					if got := r.one("ratelimit.check.user_123", `{`+o.fields+`"cost":`+step.cost+`}`); !reflect.DeepEqual(got, want) {
 						t.Errorf("step %d at %s, cost %s:\n got %+v\nwant %+v", i, step.at, step.cost, got, want)
 					}
 				}
@@ -61,7 +62,7 @@ func TestReplyText(t *testing.T) {
 		r := newRig(t, nil, Options{DefaultLimit: perSecond})
 		msg := r.ask("ratelimit.check.user_123", "")
 		want := `{"allowed":true,"key":"user_123","limit":5,"remaining":4,"retry_after_ms":0,"reset_after_ms":1000,"window_ms":5000,"limit_name":"default","source":"memory","degraded":true}`
-		if got := string(msg.Data); got != want {
+		if got := string(msg.Data); !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 		if len(msg.Header) > 0 {
@@ -89,12 +90,12 @@ func TestVerbs(t *testing.T) {
 	} {
 		t.Run(step.subject+step.body, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				r := newRig(t, nil, Options{DefaultLimit: perSecond, InlineLimits: true})
+				r := newRig(t, nil, Options{DefaultLimit: perSecond, InlineLimits: InlineUnmatched})
 				r.one("ratelimit.check.k", `{"cost":3}`)
 				got := r.one(step.subject, step.body)
 				want := wire.Reply{Allowed: true, Key: "k", Limit: 5, Remaining: step.remaining, ResetAfterMS: 1000 * (5 - step.remaining),
 					WindowMS: 5000, LimitName: "default", Source: "memory", Degraded: true}
-				if got != want {
+				if !reflect.DeepEqual(got, want) {
 					t.Errorf("got  %+v\nwant %+v", got, want)
 				}
 				if after := r.one("ratelimit.peek.k", ""); after.Remaining != step.remaining {
@@ -126,9 +127,9 @@ func TestResetFillsWhatRequestsCouldHaveUsed(t *testing.T) {
 		inlineLeft      int64
 		defaultDeducted int64
 	}{
-		"both":              {Options{DefaultLimit: perSecond, InlineLimits: true}, ``, 5, "default", 1, 0},
-		"the inline one":    {Options{DefaultLimit: perSecond, InlineLimits: true}, inline, 1, "inline", 1, 1},
-		"of unknown bounds": {Options{InlineLimits: true}, ``, 0, "inline", 1, -1},
+		"both":              {Options{DefaultLimit: perSecond, InlineLimits: InlineUnmatched}, ``, 5, "default", 1, 0},
+		"the inline one":    {Options{DefaultLimit: perSecond, InlineLimits: InlineUnmatched}, inline, 1, "inline", 1, 1},
+		"of unknown bounds": {Options{InlineLimits: InlineUnmatched}, ``, 0, "inline", 1, -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -159,7 +160,7 @@ func TestResetFillsWhatRequestsCouldHaveUsed(t *testing.T) {
 // keeps its bucket when its inline limit changes.
 func TestBucketsAreApart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := newRig(t, nil, Options{DefaultLimit: perSecond, InlineLimits: true})
+		r := newRig(t, nil, Options{DefaultLimit: perSecond, InlineLimits: InlineUnmatched})
 		r.one("ratelimit.check.k", `{"cost":5}`)
 		if got := r.one("ratelimit.check.k", `{"rate":10,"interval":"10s","cost":8}`); !got.Allowed || got.Remaining != 2 {
 			t.Errorf("got %+v, want 2 of 10 remaining", got)
@@ -172,7 +173,7 @@ func TestBucketsAreApart(t *testing.T) {
 
 func TestWindow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := newRig(t, nil, Options{InlineLimits: true})
+		r := newRig(t, nil, Options{InlineLimits: InlineUnmatched})
 		for body, want := range map[string]int64{
 			`{"rate":5,"interval":"1s"}`:                          1000,
 			`{"rate":3,"interval":"1s","burst":1}`:                334,

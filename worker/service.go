@@ -44,6 +44,12 @@ type Status struct {
 	// LatencyMS is how many milliseconds the backend took to answer when it
 	// was last probed.
 	LatencyMS float64 `json:"latency_ms,omitempty"`
+	// Policies is how many policies are in force, of the version that
+	// PoliciesRevision names.
+	Policies         int    `json:"policies,omitempty"`
+	PoliciesRevision string `json:"policies_revision,omitempty"`
+	// PoliciesError says why a later version of them is not in force.
+	PoliciesError string `json:"policies_error,omitempty"`
 }
 
 // endpointStats is the data of an endpoint in the statistics of the service.

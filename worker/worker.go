@@ -13,6 +13,7 @@ import (
 
 	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/limiter/batch"
+	"github.com/quotaworker/ratelimit/limiter/policy"
 )
 
 // DefaultMaxAge is the default of Options.MaxAge.
@@ -38,12 +39,22 @@ type Options struct {
 	// service. Empty leaves it out.
 	Instance string
 
-	// InlineLimits accepts limits in requests.
-	InlineLimits bool
+	// Policies say whose limit counts before the limit in a request and the
+	// default one do. They may change at any time. Nil means that there are
+	// none.
+	Policies *policy.Book
 
-	// DefaultLimit counts where a request brings no limit. Its name is taken
+	// InlineLimits says whether requests may bring limits.
+	InlineLimits Inline
+
+	// DefaultLimit counts where no policy matches and a request brings no
+	// limit. Its name is taken
 	// to be "default". The zero Limit means that there is none.
 	DefaultLimit limiter.Limit
+
+	// Together says why the buckets of these keys cannot be taken together,
+	// because the store keeps them apart. Nil means that all can.
+	Together func(keys []string) error
 
 	// MaxAge is how long a check may wait for its decision if the message does
 	// not say how long the caller waits. 0 means DefaultMaxAge.
@@ -69,6 +80,7 @@ type Worker struct {
 	limits  *limits
 	maxAge  time.Duration
 	status  func() Status
+	joined  func(keys []string) error
 	metrics *metrics
 	log     *throttledLog
 	svc     micro.Service
@@ -101,10 +113,13 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 	if o.Status == nil {
 		o.Status = func() Status { return Status{} }
 	}
+	if o.Together == nil {
+		o.Together = func([]string) error { return nil }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	limits, err := newLimits(o.InlineLimits, o.DefaultLimit)
+	limits, err := newLimits(o.Policies, o.InlineLimits, o.DefaultLimit)
 	if err != nil {
 		return nil, fmt.Errorf("worker: the default limit: %w", err)
 	}
@@ -114,6 +129,7 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 		limits: limits,
 		maxAge: o.MaxAge,
 		status: o.Status,
+		joined: o.Together,
 		log:    &throttledLog{log: o.Logger, every: time.Second},
 		flight: newFlight(),
 	}

@@ -28,7 +28,7 @@ func writeReply(w http.ResponseWriter, r *wire.Reply) {
 	if r.RetryAfterMS > 0 {
 		detail += "; wait " + (time.Duration(r.RetryAfterMS) * time.Millisecond).String()
 	}
-	writeDenial(w, detail, []string{limitName(r)}, body)
+	writeDenial(w, detail, violated(r), body)
 }
 
 // writeReplies answers a request about several keys. What the fields of one
@@ -46,8 +46,10 @@ func writeReplies(w http.ResponseWriter, rs *wire.Replies) {
 			}
 		case !r.Allowed:
 			wait = max(wait, r.RetryAfterMS)
-			if name := limitName(r); !slices.Contains(denied, name) {
-				denied = append(denied, name)
+			for _, name := range violated(r) {
+				if !slices.Contains(denied, name) {
+					denied = append(denied, name)
+				}
 			}
 		}
 		if r.Degraded {

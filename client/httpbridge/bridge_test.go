@@ -351,7 +351,7 @@ func TestBodyGrows(t *testing.T) {
 // TestOptions looks at what reaches the service.
 func TestOptions(t *testing.T) {
 	const inline = `"rate":5,"interval":"1500ms","burst":9,"cost":3,"algorithm":"token_bucket","policy":"gold"`
-	want := wire.Request{Key: "a", Rate: 5, IntervalMicros: 1_500_000, Burst: 9, Cost: 3, Algorithm: "token_bucket", Policy: "gold"}
+	want := wire.Request{Key: "a", Rate: 5, IntervalMicros: 1_500_000, Burst: 9, Cost: 3, CostGiven: true, Algorithm: "token_bucket", Policy: "gold"}
 	for _, body := range []string{`{"key":"a",` + inline + `}`, `{"mode":"each","checks":[{"key":"a",` + inline + `}]}`} {
 		s := newService()
 		if resp := do(httpbridge.New(direct{s}, httpbridge.Options{}), "POST", "/check", body); resp.StatusCode != 200 {

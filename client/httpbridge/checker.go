@@ -17,6 +17,7 @@ type Checker interface {
 	Reset(ctx context.Context, key string, opts ...client.CheckOption) (client.Result, error)
 	Refund(ctx context.Context, key string, opts ...client.CheckOption) (client.Result, error)
 	CheckEach(ctx context.Context, items []client.Item) (client.Outcomes, error)
+	CheckAll(ctx context.Context, items []client.Item) (client.Decision, error)
 }
 
 var _ Checker = (*client.Client)(nil)
@@ -45,6 +46,9 @@ func askEach(ctx context.Context, c Checker, r *wire.Request) (wire.Replies, err
 	for i := range r.Checks {
 		items[i] = client.Item{Key: r.Checks[i].Key, Options: options(&r.Checks[i])}
 	}
+	if r.Mode == wire.ModeAll {
+		return askAll(ctx, c, items)
+	}
 	outcomes, err := c.CheckEach(ctx, items)
 	if err != nil {
 		return wire.Replies{}, err
@@ -62,6 +66,19 @@ func askEach(ctx context.Context, c Checker, r *wire.Request) (wire.Replies, err
 	return replies, nil
 }
 
+// askAll puts checks that are granted together or not at all.
+func askAll(ctx context.Context, c Checker, items []client.Item) (wire.Replies, error) {
+	d, err := c.CheckAll(ctx, items)
+	if err != nil {
+		return wire.Replies{}, err
+	}
+	replies := wire.Replies{Allowed: d.Allowed, RetryAfterMS: ceilMillis(d.RetryAfter), Results: make([]wire.Reply, len(d.Results))}
+	for i := range d.Results {
+		replies.Results[i] = replyOf(&d.Results[i])
+	}
+	return replies, nil
+}
+
 // options says what r says but for its key.
 func options(r *wire.Request) []client.CheckOption {
 	var opts []client.CheckOption
@@ -71,7 +88,7 @@ func options(r *wire.Request) []client.CheckOption {
 	if r.Burst != 0 {
 		opts = append(opts, client.WithBurst(r.Burst))
 	}
-	if r.Cost != 1 {
+	if r.CostGiven {
 		opts = append(opts, client.WithCost(r.Cost))
 	}
 	if r.Algorithm != "" {
@@ -84,6 +101,18 @@ func options(r *wire.Request) []client.CheckOption {
 }
 
 func replyOf(r *client.Result) wire.Reply {
+	var limits []wire.LimitReply
+	for i := range r.Limits {
+		l := &r.Limits[i]
+		limits = append(limits, wire.LimitReply{
+			Name:         l.Name,
+			Limit:        l.Limit,
+			Remaining:    l.Remaining,
+			RetryAfterMS: ceilMillis(l.RetryAfter),
+			ResetAfterMS: ceilMillis(l.ResetAfter),
+			WindowMS:     ceilMillis(l.Window),
+		})
+	}
 	return wire.Reply{
 		Allowed:      r.Allowed,
 		Key:          r.Key,
@@ -92,10 +121,13 @@ func replyOf(r *client.Result) wire.Reply {
 		RetryAfterMS: ceilMillis(r.RetryAfter),
 		ResetAfterMS: ceilMillis(r.ResetAfter),
 		WindowMS:     ceilMillis(r.Window),
+		DelayMS:      ceilMillis(r.Delay),
 		Policy:       r.Policy,
 		LimitName:    r.LimitName,
+		Limits:       limits,
 		Source:       r.Source,
 		Degraded:     r.Degraded,
+		WouldDeny:    r.WouldDeny,
 	}
 }
 

@@ -6,7 +6,8 @@
 // # Endpoints
 //
 //	POST /check              {"key":"user_123","rate":5,"interval":"1s"}
-//	POST /v1/check           the same; or several: {"checks":[{...},{...}]}
+//	POST /v1/check           the same; or several: {"checks":[{...},{...}]}, to
+//	                         grant all or none with "mode":"all"
 //	GET  /v1/check/{key}     ?rate=5&interval=1s&burst=10&cost=2, all optional
 //	POST /v1/check/{key}     {"rate":5,"interval":"1s"}, or no body
 //	GET  /v1/peek/{key}      the same query; takes nothing
@@ -35,7 +36,7 @@
 //	Retry-After              on a denial: whole seconds, rounded up, at least 1
 //
 // RateLimit and RateLimit-Policy follow draft-ietf-httpapi-ratelimit-headers-11:
-// the name is that of the limit which binds, q its burst, w the seconds in
+// one item for each limit, with its name, q its burst, w the seconds in
 // which an empty bucket fills, r the whole tokens left, and t the seconds until
 // the bucket is full or, on a denial, Retry-After. Milliseconds stand in the
 // body, as retry_after_ms and reset_after_ms.
@@ -53,7 +54,8 @@
 // result is an answer or an error: 200 when all were granted, 429 when at least
 // one was denied, with the longest wait as Retry-After, and otherwise the status
 // and error of the first that could not be decided, beside the results. What
-// was granted is charged in any case. The fields of one bucket are left out.
+// was granted is charged in any case, unless the request says "mode":"all":
+// then all checks are granted or none is. The fields of one bucket are left out.
 //
 // # Errors
 //

@@ -30,14 +30,39 @@ func setFields(h http.Header, r *wire.Reply) {
 	h.Set("X-RateLimit-Remaining", strconv.FormatInt(r.Remaining, 10))
 	h.Set("X-RateLimit-Reset", strconv.FormatInt(reset, 10))
 
-	name := quoteField(limitName(r))
-	window := max(1, ceilSeconds(r.WindowMS))
-	h.Set("RateLimit-Policy", name+";q="+fieldInt(r.Limit)+";w="+fieldInt(window))
-	t := min(max(1, reset), window)
-	if !r.Allowed {
-		t = wait
+	limits := r.Limits
+	if len(limits) == 0 {
+		limits = []wire.LimitReply{{Name: limitName(r), Limit: r.Limit, Remaining: r.Remaining,
+			RetryAfterMS: r.RetryAfterMS, ResetAfterMS: r.ResetAfterMS, WindowMS: r.WindowMS}}
 	}
-	h.Set("RateLimit", name+";r="+fieldInt(r.Remaining)+";t="+fieldInt(t))
+	policies, states := make([]string, len(limits)), make([]string, len(limits))
+	for i := range limits {
+		l := &limits[i]
+		name := quoteField(l.Name)
+		window := max(1, ceilSeconds(l.WindowMS))
+		t := min(max(1, ceilSeconds(l.ResetAfterMS)), window)
+		if !r.Allowed && (l.RetryAfterMS > 0 || len(limits) == 1) {
+			t = max(1, ceilSeconds(l.RetryAfterMS))
+		}
+		policies[i] = name + ";q=" + fieldInt(l.Limit) + ";w=" + fieldInt(window)
+		states[i] = name + ";r=" + fieldInt(l.Remaining) + ";t=" + fieldInt(t)
+	}
+	h.Set("RateLimit-Policy", strings.Join(policies, ", "))
+	h.Set("RateLimit", strings.Join(states, ", "))
+}
+
+// violated returns the names of the limits that denied.
+func violated(r *wire.Reply) []string {
+	var names []string
+	for i := range r.Limits {
+		if r.Limits[i].RetryAfterMS > 0 {
+			names = append(names, r.Limits[i].Name)
+		}
+	}
+	if len(names) == 0 {
+		return []string{limitName(r)}
+	}
+	return names
 }
 
 // ceilSeconds rounds milliseconds up to seconds. Negative ones are 0.
@@ -52,9 +77,13 @@ func fieldInt(n int64) string {
 	return strconv.FormatInt(min(max(0, n), maxField), 10)
 }
 
-// limitName is what a limit without a name is called.
+// limitName is what to call the limit that binds. A policy that decides
+// without one stands for it.
 func limitName(r *wire.Reply) string {
-	if r.LimitName == "" {
+	switch {
+	case r.LimitName == "" && r.Policy != "":
+		return r.Policy
+	case r.LimitName == "":
 		return "default"
 	}
 	return r.LimitName

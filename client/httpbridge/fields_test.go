@@ -2,7 +2,9 @@ package httpbridge_test
 
 import (
 	"context"
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +24,15 @@ type canned struct {
 
 func (c canned) Check(context.Context, string, ...client.CheckOption) (client.Result, error) {
 	return c.result, c.err
+}
+
+func (c canned) CheckAll(context.Context, []client.Item) (client.Decision, error) {
+	d := client.Decision{Allowed: c.outcomes.Allowed()}
+	for _, o := range c.outcomes {
+		d.RetryAfter = max(d.RetryAfter, o.RetryAfter)
+		d.Results = append(d.Results, o.Result)
+	}
+	return d, c.err
 }
 
 func (c canned) CheckEach(context.Context, []client.Item) (client.Outcomes, error) {
@@ -165,5 +176,47 @@ func TestNoBucket(t *testing.T) {
 		if resp.Header.Get("X-RateLimit-Degraded") != "true" {
 			t.Errorf("allowed %t: not degraded", allowed)
 		}
+	}
+}
+
+// TestFieldsOfSeveralLimits lists every limit, and names those that deny.
+func TestFieldsOfSeveralLimits(t *testing.T) {
+	denied := client.Result{
+		Key: "a", Limit: 10, RetryAfter: 100 * time.Millisecond, ResetAfter: time.Second, Window: time.Second, Policy: "free", LimitName: "second", Source: "redis",
+		Limits: []client.LimitStatus{
+			{Name: "second", Limit: 10, RetryAfter: 100 * time.Millisecond, ResetAfter: time.Second, Window: time.Second},
+			{Name: "day", Limit: 500, Remaining: 300, ResetAfter: time.Hour, Window: 24 * time.Hour},
+		},
+	}
+	b := httpbridge.New(canned{result: denied, outcomes: client.Outcomes{{Result: denied}, {Result: client.Result{Allowed: true, Key: "b"}}}}, httpbridge.Options{})
+	resp := do(b, "POST", "/check", `{"key":"a"}`)
+	body, _ := io.ReadAll(resp.Body)
+	for name, want := range map[string]string{
+		"RateLimit-Policy":      `"second";q=10;w=1, "day";q=500;w=86400`,
+		"RateLimit":             `"second";r=0;t=1, "day";r=300;t=3600`,
+		"X-RateLimit-Limit":     "10",
+		"X-RateLimit-Remaining": "0",
+		"Retry-After":           "1",
+	} {
+		if got := resp.Header.Get(name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+		if _, err := httpsfv.UnmarshalList([]string{resp.Header.Get(name)}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if want := `"violated-policies":["second"]`; resp.StatusCode != 429 || !strings.Contains(string(body), want) || !strings.Contains(string(body), `"limits":[{"name":"second",`) {
+		t.Errorf("status %d, body %s, want %s", resp.StatusCode, body, want)
+	}
+	resp = do(b, "POST", "/check", `{"mode":"all","checks":[{"key":"a"},{"key":"b"}]}`)
+	body, _ = io.ReadAll(resp.Body)
+	if want := `"allowed":false,"retry_after_ms":100,"results":[{"allowed":false,"key":"a",`; resp.StatusCode != 429 || resp.Header.Get("Retry-After") != "1" || !strings.Contains(string(body), want) {
+		t.Errorf("status %d, Retry-After %q, body %s, want %s", resp.StatusCode, resp.Header.Get("Retry-After"), body, want)
+	}
+	// A policy that denies has no limit to speak of.
+	resp = do(httpbridge.New(canned{result: client.Result{Key: "a", Policy: "blocked", Source: "policy"}}, httpbridge.Options{}), "POST", "/check", `{"key":"a"}`)
+	body, _ = io.ReadAll(resp.Body)
+	if resp.StatusCode != 429 || resp.Header.Get("RateLimit") != "" || !strings.Contains(string(body), `"violated-policies":["blocked"]`) || !strings.Contains(string(body), `"detail":"a is denied"`) {
+		t.Errorf("of a blocked key: status %d, header %v, body %s", resp.StatusCode, resp.Header, body)
 	}
 }

@@ -82,7 +82,7 @@ func FuzzQuery(f *testing.F) {
 			case "burst":
 				want.Burst = n
 			case "cost":
-				want.Cost = n
+				want.Cost, want.CostGiven = n, true
 			case "interval":
 				var d time.Duration
 				d, err = time.ParseDuration(text)

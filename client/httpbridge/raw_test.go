@@ -177,8 +177,8 @@ func TestBadInput(t *testing.T) {
 		{"checks to peek", get("/v1/peek/a?checks=1"), 400, nil},
 		{"two documents", post("/check", good+good), 400, nil},
 		// Turns red when package wire learns another mode: the bridge must
-		// not take it for this one, and charge what should not be charged.
-		{"mode all", post("/check", `{"mode":"all","checks":[{"key":"a"}]}`), 400, nil},
+		// not take it for one of these, and charge what should not be charged.
+		{"mode some", post("/check", `{"mode":"some","checks":[{"key":"a"}]}`), 400, nil},
 		{"unknown field", post("/check", `{"key":"a","cosst":100}`), 400, nil},
 		{"cost over burst", post("/check", `{"key":"a","rate":1,"interval":"1s","cost":2}`), 422, []string{"a"}},
 		{"a body on a GET", "GET /v1/check/a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 400, nil},

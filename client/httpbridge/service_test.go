@@ -160,6 +160,10 @@ func (d direct) CheckEach(ctx context.Context, items []client.Item) (client.Outc
 	return outcomes, nil
 }
 
+func (d direct) CheckAll(context.Context, []client.Item) (client.Decision, error) {
+	return client.Decision{}, errors.New("direct cannot take several keys together")
+}
+
 // startNATS starts a NATS server in this process and returns what connects to
 // it. It needs no network, so it also runs in the fake time of
 // testing/synctest.

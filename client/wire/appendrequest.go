@@ -6,7 +6,7 @@ import (
 )
 
 // AppendRequest appends the body of r to dst in its shortest form: fields that
-// are absent, and a cost of 1, are left out, and of a request that says
+// are absent are left out, and of a request that says
 // nothing the body is empty. It checks nothing; [DecodeRequest] does.
 func AppendRequest(dst []byte, r *Request) []byte {
 	if len(r.Checks) > 0 {
@@ -43,7 +43,7 @@ func appendCheck(dst []byte, r *Request) []byte {
 	if r.Burst != 0 {
 		dst = append(strconv.AppendInt(append(dst, `"burst":`...), r.Burst, 10), ',')
 	}
-	if r.Cost != 1 {
+	if r.CostGiven || r.Cost != 1 {
 		dst = append(strconv.AppendInt(append(dst, `"cost":`...), r.Cost, 10), ',')
 	}
 	if r.Algorithm != "" {

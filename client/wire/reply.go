@@ -8,8 +8,14 @@ import (
 // Replies is the answer to a request with several checks. On the wire it is
 // {"allowed":true,"results":[...]}.
 type Replies struct {
-	// Allowed reports whether every one of the checks was allowed.
+	// Allowed reports whether every one of the checks was allowed. In ModeAll
+	// nothing was taken otherwise, and the results say of each check whether
+	// it would have been allowed without the others.
 	Allowed bool
+
+	// RetryAfterMS is, in ModeAll, how many milliseconds to wait before the
+	// same request would be granted. It is left out on the wire when 0.
+	RetryAfterMS int64
 
 	// Results has an element for each of the checks, in their order.
 	Results []Reply
@@ -19,8 +25,8 @@ type Replies struct {
 	Err *Error
 }
 
-// AppendReply appends r to dst. The policy is left out if there is none; if
-// Err is set there is nothing but it and the key.
+// AppendReply appends r to dst. What most replies have no use for is left out,
+// see Reply; if Err is set there is nothing but it and the key.
 func AppendReply(dst []byte, r *Reply) []byte {
 	if r.Err != nil {
 		dst = append(dst, '{')
@@ -36,13 +42,40 @@ func AppendReply(dst []byte, r *Reply) []byte {
 	dst = strconv.AppendInt(append(dst, `,"retry_after_ms":`...), r.RetryAfterMS, 10)
 	dst = strconv.AppendInt(append(dst, `,"reset_after_ms":`...), r.ResetAfterMS, 10)
 	dst = strconv.AppendInt(append(dst, `,"window_ms":`...), r.WindowMS, 10)
+	if r.DelayMS != 0 {
+		dst = strconv.AppendInt(append(dst, `,"delay_ms":`...), r.DelayMS, 10)
+	}
 	if r.Policy != "" {
 		dst = appendString(append(dst, `,"policy":`...), r.Policy)
 	}
 	dst = appendString(append(dst, `,"limit_name":`...), r.LimitName)
+	if len(r.Limits) > 0 {
+		dst = appendLimits(dst, r.Limits)
+	}
 	dst = appendString(append(dst, `,"source":`...), r.Source)
 	dst = strconv.AppendBool(append(dst, `,"degraded":`...), r.Degraded)
+	if r.WouldDeny {
+		dst = append(dst, `,"would_deny":true`...)
+	}
 	return append(dst, '}')
+}
+
+func appendLimits(dst []byte, limits []LimitReply) []byte {
+	dst = append(dst, `,"limits":[`...)
+	for i := range limits {
+		l := &limits[i]
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendString(append(dst, `{"name":`...), l.Name)
+		dst = strconv.AppendInt(append(dst, `,"limit":`...), l.Limit, 10)
+		dst = strconv.AppendInt(append(dst, `,"remaining":`...), l.Remaining, 10)
+		dst = strconv.AppendInt(append(dst, `,"retry_after_ms":`...), l.RetryAfterMS, 10)
+		dst = strconv.AppendInt(append(dst, `,"reset_after_ms":`...), l.ResetAfterMS, 10)
+		dst = strconv.AppendInt(append(dst, `,"window_ms":`...), l.WindowMS, 10)
+		dst = append(dst, '}')
+	}
+	return append(dst, ']')
 }
 
 // AppendReplies appends r to dst.
@@ -51,6 +84,9 @@ func AppendReplies(dst []byte, r *Replies) []byte {
 		return AppendError(dst, r.Err)
 	}
 	dst = strconv.AppendBool(append(dst, `{"allowed":`...), r.Allowed)
+	if r.RetryAfterMS != 0 {
+		dst = strconv.AppendInt(append(dst, `,"retry_after_ms":`...), r.RetryAfterMS, 10)
+	}
 	dst = append(dst, `,"results":[`...)
 	for i := range r.Results {
 		if i > 0 {
@@ -127,14 +163,20 @@ func (s *scanner) reply(r *Reply) {
 			r.ResetAfterMS = s.count()
 		case "window_ms":
 			r.WindowMS = s.count()
+		case "delay_ms":
+			r.DelayMS = s.count()
 		case "policy":
 			r.Policy = string(s.str())
 		case "limit_name":
 			r.LimitName = s.limitName()
+		case "limits":
+			r.Limits = s.limits()
 		case "source":
 			r.Source = s.source()
 		case "degraded":
 			r.Degraded = s.boolean()
+		case "would_deny":
+			r.WouldDeny = s.boolean()
 		case "error":
 			r.Err = s.errorValue()
 		default:
@@ -150,6 +192,37 @@ func (s *scanner) reply(r *Reply) {
 	}
 }
 
+// limits reads the limits of a reply; none is nil.
+func (s *scanner) limits() []LimitReply {
+	var limits []LimitReply
+	for n := 0; s.element(n); n++ {
+		limits = append(limits, LimitReply{})
+		s.limit(&limits[n])
+	}
+	return limits
+}
+
+func (s *scanner) limit(l *LimitReply) {
+	for n := 0; s.member(n); n++ {
+		switch string(s.name) {
+		case "name":
+			l.Name = s.limitName()
+		case "limit":
+			l.Limit = s.count()
+		case "remaining":
+			l.Remaining = s.count()
+		case "retry_after_ms":
+			l.RetryAfterMS = s.count()
+		case "reset_after_ms":
+			l.ResetAfterMS = s.count()
+		case "window_ms":
+			l.WindowMS = s.count()
+		default:
+			s.skip(0)
+		}
+	}
+}
+
 func (s *scanner) replies(r *Replies) {
 	answered := false
 	for n := 0; s.member(n); n++ {
@@ -157,6 +230,8 @@ func (s *scanner) replies(r *Replies) {
 		case "allowed":
 			answered = true
 			r.Allowed = s.boolean()
+		case "retry_after_ms":
+			r.RetryAfterMS = s.count()
 		case "results":
 			r.Results = s.results()
 		case "error":
@@ -219,6 +294,8 @@ func (s *scanner) source() string {
 		return "redis"
 	case "memory":
 		return "memory"
+	case "policy":
+		return "policy"
 	}
 	return string(text)
 }

@@ -13,6 +13,10 @@ var goldenReplies = []Reply{
 	{Allowed: true, Key: "user_123", Limit: 5, Remaining: 4, ResetAfterMS: 200, WindowMS: 1000, LimitName: "default", Source: "redis"},
 	{Key: "user_123", Limit: 5, RetryAfterMS: 1000, ResetAfterMS: 5000, WindowMS: 5000, Policy: "gold", LimitName: "per_minute", Source: "redis"},
 	{Allowed: true, Key: "tenant.acme.user.a%2Eb", Limit: 1 << 53, Remaining: 1 << 53, WindowMS: 1 << 53, LimitName: "default", Source: "memory", Degraded: true},
+	{Allowed: true, Key: "user_123", Limit: 50, Remaining: 20, ResetAfterMS: 60000, WindowMS: 86400000, DelayMS: 250, Policy: "free", LimitName: "day", Limits: []LimitReply{
+		{Name: "second", Limit: 10, RetryAfterMS: 100, ResetAfterMS: 1000, WindowMS: 1000},
+		{Name: "day", Limit: 50, Remaining: 20, ResetAfterMS: 60000, WindowMS: 86400000},
+	}, Source: "redis", WouldDeny: true},
 	{},
 	{Key: "user_123", Err: Errorf(CodeCostExceedsBurst, "cost 6 is more than the burst of 5")},
 	{Err: Errorf(CodeInvalidKey, "key \"user 42\" \\ \n\x01\u00e9 has \x7f")},
@@ -39,6 +43,7 @@ func TestRepliesGolden(t *testing.T) {
 	for _, r := range []Replies{
 		{Allowed: true, Results: []Reply{goldenReplies[0], goldenReplies[2]}},
 		{Results: goldenReplies},
+		{RetryAfterMS: 1500, Results: []Reply{goldenReplies[0], goldenReplies[1]}},
 		{Results: []Reply{}},
 		{Err: Errorf(CodeOverloaded, "the worker has 4096 checks waiting; try again later")},
 	} {
@@ -175,7 +180,30 @@ func FuzzDecodeReply(f *testing.F) {
 		agree(t, fields, "limit_name", r.LimitName)
 		agree(t, fields, "source", r.Source)
 		agree(t, fields, "degraded", r.Degraded)
+		agree(t, fields, "delay_ms", r.DelayMS)
+		agree(t, fields, "would_deny", r.WouldDeny)
+		agreeLimits(t, fields["limits"], r.Limits)
 	})
+}
+
+func agreeLimits(t *testing.T, raw json.RawMessage, got []LimitReply) {
+	var want []map[string]json.RawMessage
+	if raw != nil {
+		if err := json.Unmarshal(raw, &want); err != nil {
+			t.Fatalf("limits: %v", err)
+		}
+	}
+	if len(got) != len(want) {
+		t.Fatalf("there are %d limits, but %d by encoding/json", len(got), len(want))
+	}
+	for i, l := range got {
+		agree(t, want[i], "name", l.Name)
+		agree(t, want[i], "limit", l.Limit)
+		agree(t, want[i], "remaining", l.Remaining)
+		agree(t, want[i], "retry_after_ms", l.RetryAfterMS)
+		agree(t, want[i], "reset_after_ms", l.ResetAfterMS)
+		agree(t, want[i], "window_ms", l.WindowMS)
+	}
 }
 
 func agree[T comparable](t *testing.T, fields map[string]json.RawMessage, name string, got T) {

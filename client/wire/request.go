@@ -92,6 +92,7 @@ func (s *scanner) request(r *Request) {
 		s.field = ""
 	}
 	if s.err == nil {
+		r.CostGiven = seen.has("cost")
 		s.together(seen)
 	}
 }
@@ -123,7 +124,7 @@ func (s *scanner) value(r *Request) {
 		r.Cost = s.count()
 	case "algorithm":
 		s.field = "algorithm"
-		r.Algorithm = s.oneOf(AlgorithmTokenBucket)
+		r.Algorithm = s.oneOf(AlgorithmTokenBucket, AlgorithmLeakyBucket, AlgorithmSlidingWindow, AlgorithmFixedWindow)
 	case "policy":
 		s.field = "policy"
 		r.Policy = s.policyName()
@@ -136,7 +137,7 @@ func (s *scanner) value(r *Request) {
 			s.fail("belongs beside checks, not into one of them")
 			return
 		}
-		r.Mode = s.oneOf(ModeEach)
+		r.Mode = s.oneOf(ModeEach, ModeAll)
 	}
 }
 

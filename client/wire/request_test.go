@@ -92,7 +92,7 @@ func TestDecodeRequestFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Request{
-		Key: "user_123", Rate: 5, IntervalMicros: 60e6, Burst: 10, Cost: 2,
+		Key: "user_123", Rate: 5, IntervalMicros: 60e6, Burst: 10, Cost: 2, CostGiven: true,
 		Algorithm: AlgorithmTokenBucket, Policy: "gold",
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -103,7 +103,7 @@ func TestDecodeRequestFields(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = Request{Cost: 1, Mode: ModeEach, Checks: []Request{{Key: "a", Cost: 1}, {Key: "b"}}}
+	want = Request{Cost: 1, Mode: ModeEach, Checks: []Request{{Key: "a", Cost: 1}, {Key: "b", CostGiven: true}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -112,7 +112,7 @@ func TestDecodeRequestFields(t *testing.T) {
 func TestDecodeRequestMost(t *testing.T) {
 	r := Request{Cost: 1}
 	for i := range MaxChecks {
-		r.Checks = append(r.Checks, Request{Key: KeyOf("user", strconv.Itoa(i)), Cost: int64(i)})
+		r.Checks = append(r.Checks, Request{Key: KeyOf("user", strconv.Itoa(i)), Cost: int64(i), CostGiven: true})
 	}
 	got, err := DecodeRequest(AppendRequest(nil, &r))
 	if err != nil {
@@ -156,6 +156,7 @@ func (p *plainRequest) request(t *testing.T) Request {
 	set(&r.Rate, p.Rate)
 	set(&r.Burst, p.Burst)
 	set(&r.Cost, p.Cost)
+	r.CostGiven = p.Cost != nil
 	set(&r.Algorithm, p.Algorithm)
 	set(&r.Policy, p.Policy)
 	set(&r.Mode, p.Mode)
@@ -195,7 +196,7 @@ func TestDecodeRequestReadsWhatOthersWrite(t *testing.T) {
 				p.Burst = count()
 			}
 			if rnd.IntN(2) == 0 {
-				p.Algorithm = text(AlgorithmTokenBucket)
+				p.Algorithm = text([]string{AlgorithmTokenBucket, AlgorithmLeakyBucket, AlgorithmSlidingWindow, AlgorithmFixedWindow}[rnd.IntN(4)])
 			}
 		}
 		if rnd.IntN(2) == 0 {

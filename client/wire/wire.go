@@ -59,10 +59,18 @@ const (
 const (
 	// ModeEach decides every check on its own. It is the default.
 	ModeEach = "each"
+
+	// ModeAll grants all checks together or none of them.
+	ModeAll = "all"
 )
 
-// AlgorithmTokenBucket is the default algorithm.
-const AlgorithmTokenBucket = "token_bucket"
+// Algorithms of an inline limit. AlgorithmTokenBucket is the default.
+const (
+	AlgorithmTokenBucket   = "token_bucket"
+	AlgorithmLeakyBucket   = "leaky_bucket"
+	AlgorithmSlidingWindow = "sliding_window"
+	AlgorithmFixedWindow   = "fixed_window"
+)
 
 // Request is the body of a request. An empty body is the zero Request but for
 // its Cost, which is 1.
@@ -85,6 +93,10 @@ type Request struct {
 	// Cost is how many tokens the request takes or gives back. 0 looks
 	// only. It means nothing to a peek and a reset.
 	Cost int64
+
+	// CostGiven tells a Cost of 1 that the request says from one that it does
+	// not: without it, a policy may have another cost.
+	CostGiven bool
 
 	// Algorithm is the algorithm of the inline limit. Empty means
 	// AlgorithmTokenBucket.
@@ -129,20 +141,44 @@ type Reply struct {
 	// WindowMS is how many milliseconds an empty bucket takes to fill.
 	WindowMS int64
 
-	// Policy is the name of the policy that matched, if any.
+	// DelayMS is how many milliseconds to wait before proceeding, of a check
+	// that was allowed by a leaky bucket. It is left out on the wire when 0.
+	DelayMS int64
+
+	// Policy is the name of the policy that decided, if any.
 	Policy string
 
 	// LimitName is the name of the limit that denied, or else of the one with
 	// the fewest tokens left.
 	LimitName string
 
-	// Source is where the decision was made: "redis" or "memory".
+	// Limits has every limit, in the order of the policy, when there are
+	// several. It is left out on the wire when there is one.
+	Limits []LimitReply
+
+	// Source is where the decision was made: "redis" or "memory", or "policy"
+	// when the policy says the same whatever was used up.
 	Source string
 
 	// Degraded is true when the decision did not come from the shared store.
 	Degraded bool
 
+	// WouldDeny is true when a policy that is not enforced would have denied
+	// what it allowed. It is left out on the wire when false.
+	WouldDeny bool
+
 	// Err is set in place of everything else but Key when no decision was
 	// made about this check.
 	Err *Error
+}
+
+// LimitReply is what one of several limits says. Its fields are those of Reply.
+// A limit that denies has a RetryAfterMS.
+type LimitReply struct {
+	Name         string
+	Limit        int64
+	Remaining    int64
+	RetryAfterMS int64
+	ResetAfterMS int64
+	WindowMS     int64
 }

@@ -13,6 +13,17 @@ import (
 // for people in words without colors.
 func (p *program) answer(word string, r *client.Result) {
 	if p.json {
+		var limits []wire.LimitReply
+		for _, l := range r.Limits {
+			limits = append(limits, wire.LimitReply{
+				Name:         l.Name,
+				Limit:        l.Limit,
+				Remaining:    l.Remaining,
+				RetryAfterMS: l.RetryAfter.Milliseconds(),
+				ResetAfterMS: l.ResetAfter.Milliseconds(),
+				WindowMS:     l.Window.Milliseconds(),
+			})
+		}
 		line := wire.AppendReply(nil, &wire.Reply{
 			Allowed:      r.Allowed,
 			Key:          r.Key,
@@ -21,16 +32,21 @@ func (p *program) answer(word string, r *client.Result) {
 			RetryAfterMS: r.RetryAfter.Milliseconds(),
 			ResetAfterMS: r.ResetAfter.Milliseconds(),
 			WindowMS:     r.Window.Milliseconds(),
+			DelayMS:      r.Delay.Milliseconds(),
 			Policy:       r.Policy,
 			LimitName:    r.LimitName,
+			Limits:       limits,
 			Source:       r.Source,
 			Degraded:     r.Degraded,
+			WouldDeny:    r.WouldDeny,
 		})
 		fmt.Fprintf(p.stdout, "%s\n", line)
 		return
 	}
 	then := "full"
 	switch {
+	case !r.Allowed && r.RetryAfter == 0:
+		then = "always"
 	case !r.Allowed:
 		then = "retry in " + human(r.RetryAfter)
 	case r.ResetAfter > 0:
@@ -44,10 +60,27 @@ func (p *program) answer(word string, r *client.Result) {
 		word = "denied"
 	}
 	by := ""
-	if r.Policy != "" {
+	switch {
+	case r.Policy != "" && r.LimitName != "":
 		by = fmt.Sprintf(" (limit %s of policy %s)", r.LimitName, r.Policy)
+	case r.Policy != "":
+		by = fmt.Sprintf(" (policy %s)", r.Policy)
 	}
-	fmt.Fprintf(p.stdout, "%-7s  %s  %d of %d left, %s%s\n", word, r.Key, r.Remaining, r.Limit, then, by)
+	if r.Delay > 0 {
+		by += ", wait " + human(r.Delay)
+	}
+	if r.WouldDeny {
+		by += ", would be denied if enforced"
+	}
+	left := fmt.Sprintf("%d of %d left, ", r.Remaining, r.Limit)
+	switch {
+	case r.Limit > 0 || r.Source != "policy":
+	case r.Allowed:
+		left, then = "without a limit", ""
+	default:
+		left = ""
+	}
+	fmt.Fprintf(p.stdout, "%-7s  %s  %s%s%s\n", word, r.Key, left, then, by)
 }
 
 // note says once, behind the answers, what a degraded answer is worth.

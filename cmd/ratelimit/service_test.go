@@ -81,7 +81,7 @@ func (s *service) stop() error {
 
 // open is a worker that takes limits from requests and has one of its own.
 var open = worker.Options{
-	InlineLimits: true,
+	InlineLimits: worker.InlineUnmatched,
 	DefaultLimit: limiter.Limit{Rate: 10, Interval: time.Second, Burst: 100},
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/limiter/redisstore"
+	"github.com/quotaworker/ratelimit/worker"
 )
 
 // Config is every setting of the daemon. All of them come from the
@@ -44,8 +45,9 @@ type Config struct {
 	RedisPoolSize int           `env:"REDIS_POOL_SIZE" envDefault:"32" doc:"Connections per Redis server."`
 	RedisTimeout  time.Duration `env:"RATELIMIT_REDIS_TIMEOUT" envDefault:"50ms" doc:"How long Redis may take before the answer comes from memory."`
 
-	DefaultLimit limit  `env:"RATELIMIT_DEFAULT_LIMIT" doc:"Limit of keys that bring none along, such as 10/s burst 100. The all-in-one daemon has that one if it is not set."`
-	InlineLimits inline `env:"RATELIMIT_INLINE_LIMITS" envDefault:"unmatched" doc:"Whether a request may bring its own limit: unmatched (for keys that no policy matches), always, never."`
+	Policies     string `env:"RATELIMIT_POLICIES" doc:"File with the policies, in YAML. It is read again when it changes and on SIGHUP; a version with errors changes nothing."`
+	DefaultLimit limit  `env:"RATELIMIT_DEFAULT_LIMIT" doc:"Limit of keys that no policy matches and that bring none along, such as 10/s burst 100. The all-in-one daemon has that one if it is not set."`
+	InlineLimits inline `env:"RATELIMIT_INLINE_LIMITS" envDefault:"unmatched" doc:"Whether a request may bring its own limit: unmatched (it counts for keys that no policy matches, and says nothing for others), always (it counts before policies), never (it is refused)."`
 
 	MemoryKeys int           `env:"RATELIMIT_MEMORY_KEYS" envDefault:"1000000" doc:"How many buckets a worker keeps in memory at most, about 200 bytes each."`
 	Queue      int           `env:"RATELIMIT_QUEUE" envDefault:"4096" doc:"How many checks may wait in a worker before it answers overloaded."`
@@ -251,9 +253,14 @@ func (l *limit) UnmarshalText(text []byte) error {
 // inline says when a request's own limit counts.
 type inline string
 
+var inlineLimits = map[inline]worker.Inline{
+	"unmatched": worker.InlineUnmatched,
+	"always":    worker.InlineAlways,
+	"never":     worker.InlineNever,
+}
+
 func (i *inline) UnmarshalText(text []byte) error {
-	switch inline(text) {
-	case "unmatched", "always", "never":
+	if _, ok := inlineLimits[inline(text)]; ok {
 		*i = inline(text)
 		return nil
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/quotaworker/ratelimit/limiter/batch"
 	"github.com/quotaworker/ratelimit/limiter/failover"
 	"github.com/quotaworker/ratelimit/limiter/memstore"
+	"github.com/quotaworker/ratelimit/limiter/policy"
 	"github.com/quotaworker/ratelimit/limiter/redisstore"
 	"github.com/quotaworker/ratelimit/worker"
 	"github.com/quotaworker/ratelimit/worker/natsembed"
@@ -51,6 +52,8 @@ type Daemon struct {
 	redis    redis.UniversalClient
 	memory   *memstore.Store
 	failover *failover.Store
+	policies *policy.Book
+	together func(keys []string) error // of the store
 	batcher  *batch.Batcher
 	worker   *worker.Worker
 	clientNC *nats.Conn // of the bridge
@@ -78,7 +81,13 @@ func openDaemon(ctx context.Context, cfg Config, r role, log *slog.Logger) (_ *D
 	}()
 	d.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
-	// Ports first: a port that is taken should be said before anything else.
+	// What the operator has to mend comes first: policies with errors, and
+	// ports that are taken.
+	if r.works() {
+		if err := d.openPolicies(); err != nil {
+			return nil, err
+		}
+	}
 	adminListener, err := listen(cfg.AdminAddr, "RATELIMIT_ADMIN_ADDR")
 	if err != nil {
 		return nil, err
@@ -126,7 +135,9 @@ func (d *Daemon) openStores() {
 		d.redis = rdb
 		d.add(part{"redis", func(context.Context) error { return rdb.Close() }})
 		errs := newRedisErrors(d.metrics)
-		d.failover = failover.New(redisstore.New(rdb), d.memory, failover.Options{
+		shared := redisstore.New(rdb)
+		d.together = shared.Together
+		d.failover = failover.New(shared, d.memory, failover.Options{
 			Timeout: d.cfg.RedisTimeout,
 			Logger:  d.log.With("redis", d.cfg.redis().Where()),
 			OnError: errs.count,
@@ -150,7 +161,9 @@ func (d *Daemon) openWorker() error {
 	o := worker.Options{
 		Version:      semver(version),
 		Instance:     d.cfg.Instance,
-		InlineLimits: d.cfg.InlineLimits != "never",
+		Policies:     d.policies,
+		Together:     d.together,
+		InlineLimits: inlineLimits[d.cfg.InlineLimits],
 		MaxAge:       d.cfg.MaxAge,
 		Status:       d.workerStatus,
 		Logger:       d.log,

@@ -41,11 +41,14 @@ func (d *Daemon) health(ctx context.Context) httpbridge.Health {
 	h.Services["nats"] = natsHealth(nc)
 	vital := []string{"nats"}
 	if d.worker != nil {
-		h.Services["redis"] = redisHealth([]worker.Status{d.workerStatus()})
+		found := []worker.Status{d.workerStatus()}
+		h.Services["redis"] = redisHealth(found)
+		addPoliciesHealth(h.Services, found)
 	} else if h.Services["nats"].Status == httpbridge.Healthy {
 		found := askWorkers(ctx, nc)
 		h.Services["workers"] = workersHealth(len(found))
 		h.Services["redis"] = redisHealth(found)
+		addPoliciesHealth(h.Services, found)
 		vital = append(vital, "workers")
 	}
 	h.Status = httpbridge.Overall(h.Services, vital...)
@@ -54,11 +57,13 @@ func (d *Daemon) health(ctx context.Context) httpbridge.Health {
 
 // workerStatus says what this process decides by.
 func (d *Daemon) workerStatus() worker.Status {
-	if d.failover == nil {
-		return worker.Status{Backend: "memory"}
+	st := worker.Status{Backend: "memory"}
+	if d.failover != nil {
+		s := d.failover.Status()
+		st = worker.Status{Backend: "redis", Breaker: s.State, LatencyMS: float64(s.Latency.Microseconds()) / 1000}
 	}
-	s := d.failover.Status()
-	return worker.Status{Backend: "redis", Breaker: s.State, LatencyMS: float64(s.Latency.Microseconds()) / 1000}
+	policyStatus(&st, d.policies)
+	return st
 }
 
 func natsHealth(nc *nats.Conn) httpbridge.ServiceHealth {

@@ -11,6 +11,10 @@
 // way may have been charged there and is then decided by the fallback: it is
 // charged twice and granted once, which errs to the safe side.
 //
+// A check can say that it would rather be allowed or denied than decided by
+// the fallback, see limiter.Check.OnOutage. Its result then has the source
+// limiter.SourcePolicy, and a denial the retry time of a second.
+//
 // # What it lets through
 //
 // The fallback does not know what other processes do. With N of them, each on
@@ -24,6 +28,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -162,7 +167,13 @@ func (s *Store) Status() Status {
 // does, or when the checks are invalid.
 func (s *Store) Take(ctx context.Context, checks []limiter.Check, results []limiter.Result) error {
 	if !s.breaker.IsClosed() {
-		return s.fallback.Take(ctx, checks, results)
+		if !slices.ContainsFunc(checks, hasWord) {
+			return s.fallback.Take(ctx, checks, results)
+		}
+		if err := limiter.Prepare(checks, results); err != nil {
+			return err
+		}
+		return s.fallBack(ctx, checks, results)
 	}
 	err := s.ask(ctx, s.o.Timeout, checks, results)
 	if err == nil || errors.Is(err, limiter.ErrInvalidCheck) || errors.Is(err, limiter.ErrCostExceedsBurst) {
@@ -171,7 +182,8 @@ func (s *Store) Take(ctx context.Context, checks []limiter.Check, results []limi
 	return s.fallBack(ctx, checks, results)
 }
 
-// fallBack has the fallback decide what the primary did not.
+// fallBack decides what the primary did not: by the word of those checks that
+// have one, and by the fallback for the others.
 func (s *Store) fallBack(ctx context.Context, checks []limiter.Check, results []limiter.Result) error {
 	var (
 		open  []int
@@ -179,17 +191,43 @@ func (s *Store) fallBack(ctx context.Context, checks []limiter.Check, results []
 		given []limiter.Result
 	)
 	for i := range results {
-		if results[i].Source == limiter.SourceNone {
+		switch {
+		case results[i].Source != limiter.SourceNone:
+		case hasWord(checks[i]):
+			answerOutage(&checks[i], &results[i])
+		default:
 			open = append(open, i)
 			left = append(left, checks[i])
 			given = append(given, results[i])
 		}
+	}
+	if len(open) == 0 {
+		return nil
 	}
 	err := s.fallback.Take(ctx, left, given)
 	for j, i := range open {
 		results[i] = given[j]
 	}
 	return err
+}
+
+// hasWord reports whether the check itself says how to answer it in an outage.
+func hasWord(c limiter.Check) bool { return c.OnOutage != limiter.OutageMemory && c.Taking() }
+
+// outageRetry is how long to wait after a denial that nobody decided. Until
+// then the primary has been probed a few times.
+const outageRetry = time.Second
+
+// answerOutage answers a check by what it says about outages.
+func answerOutage(c *limiter.Check, res *limiter.Result) {
+	level := limiter.Level{Admitted: true}
+	if c.OnOutage == limiter.OutageDeny {
+		level = limiter.Level{RetryAfter: outageRetry}
+	}
+	res.Allowed, res.Source, res.Levels = level.Admitted, limiter.SourcePolicy, res.Levels[:0]
+	for range c.Demands {
+		res.Levels = append(res.Levels, level)
+	}
 }
 
 // ask asks the primary and tells the breaker how it went.
