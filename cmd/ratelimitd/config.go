@@ -44,6 +44,8 @@ type Config struct {
 	RedisPoolSize int           `env:"REDIS_POOL_SIZE" envDefault:"32" doc:"Connections per Redis server."`
 	RedisTimeout  time.Duration `env:"RATELIMIT_REDIS_TIMEOUT" envDefault:"50ms" doc:"How long Redis may take before the answer comes from memory."`
 
+	RedisStrategy redisstore.Strategy `env:"RATELIMIT_REDIS_STRATEGY" envDefault:"script" doc:"How checks are decided with Redis: script; transaction (WATCH, MULTI, EXEC; slower, for servers without scripts); hash (read and write, which over-admits: for demonstration)."`
+
 	DefaultLimit limit  `env:"RATELIMIT_DEFAULT_LIMIT" doc:"Limit of keys that bring none along, such as 10/s burst 100. The all-in-one daemon has that one if it is not set."`
 	InlineLimits inline `env:"RATELIMIT_INLINE_LIMITS" envDefault:"unmatched" doc:"Whether a request may bring its own limit: unmatched (for keys that no policy matches), always, never."`
 

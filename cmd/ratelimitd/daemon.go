@@ -126,7 +126,7 @@ func (d *Daemon) openStores() {
 		d.redis = rdb
 		d.add(part{"redis", func(context.Context) error { return rdb.Close() }})
 		errs := newRedisErrors(d.metrics)
-		d.failover = failover.New(redisstore.New(rdb), d.memory, failover.Options{
+		d.failover = failover.New(redisstore.NewStrategy(rdb, d.cfg.RedisStrategy, d.log), d.memory, failover.Options{
 			Timeout: d.cfg.RedisTimeout,
 			Logger:  d.log.With("redis", d.cfg.redis().Where()),
 			OnError: errs.count,
