@@ -12,10 +12,10 @@ TESTFLAGS ?=
 export VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fuzz bench image up down clean tools
+.PHONY: help build run test race lint fuzz bench compare-strategies image up down clean tools
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build ratelimitd and ratelimit into .bin
 	@CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/ ./cmd/ratelimitd ./cmd/ratelimit
@@ -40,6 +40,10 @@ fuzz: ## run each fuzz test for FUZZTIME (30s)
 
 bench: ## run the benchmarks that match BENCH (all)
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+compare-strategies: ## measure the three Redis strategies side by side, as in limiter/redisstore/README.md
+	@.ci/need-redis
+	@go test -run '^$$' -bench '^BenchmarkStrategies$$' -benchtime 1x ./limiter/redisstore
 
 image: ## build the container image ratelimit:dev
 	@docker build --build-arg VERSION=$(VERSION) -t ratelimit:dev .

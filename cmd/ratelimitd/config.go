@@ -38,12 +38,13 @@ type Config struct {
 	NATSCA       string `env:"NATS_CA" doc:"CA certificates that the NATS server's certificate is checked with."`
 	NATSAddr     addr   `env:"RATELIMIT_NATS_ADDR" envDefault:"127.0.0.1:4222" doc:"Address of the embedded NATS server."`
 
-	RedisURL      string        `env:"REDIS_URL" doc:"Redis: redis://, rediss:// (TLS), redis+sentinel:// or redis+cluster://. Without it the all-in-one daemon keeps buckets in memory." secret:"true"`
-	RedisAddr     string        `env:"REDIS_ADDR" doc:"Redis as host:port, instead of REDIS_URL."`
-	RedisPassword string        `env:"REDIS_PASSWORD" doc:"Password for Redis, instead of the one in REDIS_URL." secret:"true"`
-	RedisDB       int           `env:"REDIS_DB" doc:"Database of Redis, instead of the one in REDIS_URL."`
-	RedisPoolSize int           `env:"REDIS_POOL_SIZE" envDefault:"32" doc:"Connections per Redis server."`
-	RedisTimeout  time.Duration `env:"RATELIMIT_REDIS_TIMEOUT" envDefault:"50ms" doc:"How long Redis may take before the answer comes from memory."`
+	RedisURL      string              `env:"REDIS_URL" doc:"Redis: redis://, rediss:// (TLS), redis+sentinel:// or redis+cluster://. Without it the all-in-one daemon keeps buckets in memory." secret:"true"`
+	RedisAddr     string              `env:"REDIS_ADDR" doc:"Redis as host:port, instead of REDIS_URL."`
+	RedisPassword string              `env:"REDIS_PASSWORD" doc:"Password for Redis, instead of the one in REDIS_URL." secret:"true"`
+	RedisDB       int                 `env:"REDIS_DB" doc:"Database of Redis, instead of the one in REDIS_URL."`
+	RedisPoolSize int                 `env:"REDIS_POOL_SIZE" envDefault:"32" doc:"Connections per Redis server."`
+	RedisTimeout  time.Duration       `env:"RATELIMIT_REDIS_TIMEOUT" envDefault:"50ms" doc:"How long Redis may take before the answer comes from memory."`
+	RedisStrategy redisstore.Strategy `env:"RATELIMIT_REDIS_STRATEGY" envDefault:"script" doc:"How checks are decided with Redis: script; transaction (WATCH, MULTI, EXEC; slower, for servers without scripts); hash (read and write, which over-admits: for demonstration)."`
 
 	Policies     string `env:"RATELIMIT_POLICIES" doc:"File with the policies, in YAML. It is read again when it changes and on SIGHUP; a version with errors changes nothing."`
 	DefaultLimit limit  `env:"RATELIMIT_DEFAULT_LIMIT" doc:"Limit of keys that no policy matches and that bring none along, such as 10/s burst 100. The all-in-one daemon has that one if it is not set."`

@@ -50,11 +50,12 @@ func TestConfigErrors(t *testing.T) {
 			"RATELIMIT_REDIS_TIMEOUT is 1µs and must be between 1ms and 10s",
 			"REDIS_POOL_SIZE is 0 and must be between 1 and 10000",
 		}},
-		{"words", roleAll, []string{"RATELIMIT_LOG_LEVEL=loud", "RATELIMIT_LOG_FORMAT=xml", "RATELIMIT_INLINE_LIMITS=sometimes", "RATELIMIT_DEFAULT_LIMIT=10"}, []string{
+		{"words", roleAll, []string{"RATELIMIT_LOG_LEVEL=loud", "RATELIMIT_LOG_FORMAT=xml", "RATELIMIT_REDIS_STRATEGY=lua", "RATELIMIT_INLINE_LIMITS=sometimes", "RATELIMIT_DEFAULT_LIMIT=10"}, []string{
 			`RATELIMIT_DEFAULT_LIMIT is "10": invalid limit: "10": there is no slash between rate and interval; write a limit as 10/s or 10/s burst 100`,
 			`RATELIMIT_INLINE_LIMITS is "sometimes": must be unmatched, always or never`,
 			`RATELIMIT_LOG_LEVEL is "loud": must be debug, info, warn or error`,
 			`RATELIMIT_LOG_FORMAT is "xml": must be text, json or auto`,
+			`RATELIMIT_REDIS_STRATEGY is "lua": must be script, transaction or hash`,
 		}},
 		{"a limit that is too much", roleAll, []string{"RATELIMIT_DEFAULT_LIMIT=7/366d burst 9007199254740991"}, []string{
 			`RATELIMIT_DEFAULT_LIMIT is "7/366d burst 9007199254740991": limit not representable`,

@@ -135,7 +135,7 @@ func (d *Daemon) openStores() {
 		d.redis = rdb
 		d.add(part{"redis", func(context.Context) error { return rdb.Close() }})
 		errs := newRedisErrors(d.metrics)
-		shared := redisstore.New(rdb)
+		shared := redisstore.NewStrategy(rdb, d.cfg.RedisStrategy, d.log)
 		d.together = shared.Together
 		d.failover = failover.New(shared, d.memory, failover.Options{
 			Timeout: d.cfg.RedisTimeout,

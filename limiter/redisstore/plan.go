@@ -63,14 +63,9 @@ func planBatch(checks []limiter.Check, slots bool) ([]*plan, error) {
 	current := make(map[uint16]*plan, 1)
 	for i := range checks {
 		c := &checks[i]
-		var slot uint16
-		if slots {
-			slot = slotOf(bucketName(&c.Demands[0]))
-			for j := 1; j < len(c.Demands); j++ {
-				if slotOf(bucketName(&c.Demands[j])) != slot {
-					return nil, fmt.Errorf("%w: keys %q and %q are in different slots of Redis Cluster and cannot be taken together", limiter.ErrInvalidCheck, c.Demands[0].Key, c.Demands[j].Key)
-				}
-			}
+		slot, err := slotOfCheck(c, slots)
+		if err != nil {
+			return nil, err
 		}
 		p := current[slot]
 		if p == nil || !p.add(i, c) {
@@ -81,6 +76,21 @@ func planBatch(checks []limiter.Check, slots bool) ([]*plan, error) {
 		}
 	}
 	return plans, nil
+}
+
+// slotOfCheck returns the slot that the buckets of a check share, or 0 if slots
+// do not matter.
+func slotOfCheck(c *limiter.Check, slots bool) (uint16, error) {
+	if !slots {
+		return 0, nil
+	}
+	slot := slotOf(bucketName(&c.Demands[0]))
+	for j := 1; j < len(c.Demands); j++ {
+		if slotOf(bucketName(&c.Demands[j])) != slot {
+			return 0, fmt.Errorf("%w: keys %q and %q are in different slots of Redis Cluster and cannot be taken together", limiter.ErrInvalidCheck, c.Demands[0].Key, c.Demands[j].Key)
+		}
+	}
+	return slot, nil
 }
 
 // add adds a check, or reports that it needs another plan.

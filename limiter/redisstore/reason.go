@@ -12,7 +12,7 @@ import (
 
 // Reason names the kind of an error of Take in one word, for metrics and logs:
 // timeout, refused, closed, pool, readonly, loading, oom, busy, misconf, auth,
-// replicas, cluster, script or other.
+// replicas, cluster, contended, script or other.
 func Reason(err error) string {
 	var netErr net.Error
 	var opErr *net.OpError
@@ -25,6 +25,8 @@ func Reason(err error) string {
 		return "timeout"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET), errors.Is(err, redis.ErrClosed), errors.As(err, &opErr):
 		return "closed"
+	case errors.Is(err, ErrContended):
+		return "contended"
 	case redis.IsReadOnlyError(err):
 		return "readonly"
 	case redis.IsLoadingError(err):

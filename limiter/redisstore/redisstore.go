@@ -36,18 +36,17 @@ import (
 
 // Store is a limiter.Store in Redis. It is safe for concurrent use.
 type Store struct {
-	rdb    redis.UniversalClient
-	script *script
-	slots  bool // buckets of different slots need calls of their own
+	decider
+	slots bool // buckets of different slots need calls of their own
 }
 
 var _ limiter.Store = (*Store)(nil)
 
-// New returns a store that uses rdb, which the caller closes. Use [Open] to
+// New returns a store with the strategy [Script] that uses rdb, which the caller closes. Use [Open] to
 // make one whose settings suit a rate limiter.
 func New(rdb redis.UniversalClient) *Store {
 	_, cluster := rdb.(*redis.ClusterClient)
-	return &Store{rdb: rdb, script: newScript(rdb), slots: cluster}
+	return &Store{decider: newScript(rdb, cluster), slots: cluster}
 }
 
 // Take implements limiter.Store. Time is that of Redis.
@@ -68,20 +67,9 @@ func (s *Store) take(ctx context.Context, now time.Time, checks []limiter.Check,
 	if err := limiter.Prepare(checks, results); err != nil {
 		return err
 	}
-	plans, err := planBatch(checks, s.slots)
-	if err != nil {
-		return err
+	err := s.decide(ctx, now, checks, results)
+	if err != nil && !errors.Is(err, limiter.ErrInvalidCheck) {
+		return fmt.Errorf("redis: %w", err)
 	}
-	var failed error
-	for i, reply := range s.script.run(ctx, plans, now) {
-		if reply.err != nil {
-			failed = errors.Join(failed, reply.err)
-			continue
-		}
-		plans[i].replay(checks, results, reply.now, reply.numbers)
-	}
-	if failed != nil {
-		return fmt.Errorf("redis: %w", failed)
-	}
-	return nil
+	return err
 }

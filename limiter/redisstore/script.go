@@ -4,23 +4,42 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/lua"
 )
 
 // script runs plans on Redis.
 type script struct {
-	rdb redis.UniversalClient
-	sha string
+	rdb   redis.UniversalClient
+	slots bool
+	sha   string
 }
 
-func newScript(rdb redis.UniversalClient) *script {
+func newScript(rdb redis.UniversalClient, slots bool) *script {
 	sum := sha1.Sum([]byte(lua.Take))
-	return &script{rdb: rdb, sha: hex.EncodeToString(sum[:])}
+	return &script{rdb: rdb, slots: slots, sha: hex.EncodeToString(sum[:])}
+}
+
+func (s *script) decide(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error {
+	plans, err := planBatch(checks, s.slots)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for i, reply := range s.run(ctx, plans, now) {
+		if reply.err != nil {
+			failed = errors.Join(failed, reply.err)
+			continue
+		}
+		plans[i].replay(checks, results, reply.now, reply.numbers)
+	}
+	return failed
 }
 
 // reply is what the script said about a plan.

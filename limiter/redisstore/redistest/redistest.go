@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +20,7 @@ type Server struct {
 	Addr string
 
 	tb   testing.TB
+	conf []string // its configuration file, if it has one
 	args []string
 	cmd  *exec.Cmd
 }
@@ -44,7 +46,7 @@ func (s *Server) Restart() {
 		s.tb.Fatal("redis-server is not on the PATH; `make test` installs it, or use your system's package redis-server (redis)")
 	}
 	_, port, _ := net.SplitHostPort(s.Addr)
-	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.tb.TempDir()}, s.args...)
+	args := slices.Concat(s.conf, []string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.tb.TempDir()}, s.args)
 	s.cmd = exec.Command(path, args...)
 	if err := s.cmd.Start(); err != nil {
 		s.tb.Fatalf("start redis-server: %v", err)

@@ -1,0 +1,75 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/quotaworker/ratelimit/limiter"
+)
+
+// ErrContended is returned when others have changed a bucket each time between
+// reading and writing it. Nothing was charged.
+var ErrContended = errors.New("too many callers share a key for the strategy transaction; set RATELIMIT_REDIS_STRATEGY=script")
+
+// maxRaces is how many races a transaction loses before it gives up.
+const maxRaces = 64
+
+// transaction decides with WATCH, MULTI and EXEC: one transaction for a batch,
+// or in a cluster one for each of its slots. A batch without anything to write,
+// such as one of denials, ends after reading.
+type transaction struct {
+	rdb   redis.UniversalClient
+	slots bool
+}
+
+func (t *transaction) decide(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error {
+	all, err := exchanges(checks, t.slots)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, e := range all {
+		err := t.run(ctx, e, now, checks, results)
+		e.settle(results, err)
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+// run tries until nobody has come in between.
+func (t *transaction) run(ctx context.Context, e *exchange, now time.Time, checks []limiter.Check, results []limiter.Result) error {
+	for race := 0; ; race++ {
+		err := t.rdb.Watch(ctx, func(tx *redis.Tx) error {
+			at, err := e.read(ctx, tx.Pipeline(), now)
+			if err != nil {
+				return err
+			}
+			e.decide(checks, results, at)
+			pipe := tx.TxPipeline()
+			if !e.write(ctx, pipe, at) {
+				return nil
+			}
+			_, err = pipe.Exec(ctx)
+			return err
+		}, e.names...)
+		if !errors.Is(err, redis.TxFailedErr) {
+			return err
+		}
+		if race == maxRaces {
+			return fmt.Errorf("%w (%d races lost)", ErrContended, race)
+		}
+		// Apart from each other, so that not all lose to the next one again.
+		timer := time.NewTimer(rand.N(time.Duration(min(race, 20)+1) * 200 * time.Microsecond))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
