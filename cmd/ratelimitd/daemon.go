@@ -20,6 +20,7 @@ import (
 	"github.com/quotaworker/ratelimit/limiter/batch"
 	"github.com/quotaworker/ratelimit/limiter/failover"
 	"github.com/quotaworker/ratelimit/limiter/memstore"
+	"github.com/quotaworker/ratelimit/limiter/policy"
 	"github.com/quotaworker/ratelimit/limiter/redisstore"
 	"github.com/quotaworker/ratelimit/worker"
 	"github.com/quotaworker/ratelimit/worker/natsembed"
@@ -51,6 +52,7 @@ type Daemon struct {
 	redis    redis.UniversalClient
 	memory   *memstore.Store
 	failover *failover.Store
+	policies *policy.Book
 	batcher  *batch.Batcher
 	worker   *worker.Worker
 	clientNC *nats.Conn // of the bridge
@@ -98,6 +100,9 @@ func openDaemon(ctx context.Context, cfg Config, r role, log *slog.Logger) (_ *D
 		}
 	}
 	if r.works() {
+		if err := d.openPoliciesKV(); err != nil {
+			return nil, err
+		}
 		d.openStores()
 		if err := d.openWorker(); err != nil {
 			return nil, err
