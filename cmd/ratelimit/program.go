@@ -64,6 +64,7 @@ func (p *program) root() *cobra.Command {
 		p.resetCommand(),
 		p.refundCommand(),
 		p.keyCommand(),
+		p.policiesCommand(),
 		p.versionCommand(),
 		connectingTopic(),
 	)

@@ -46,6 +46,7 @@ func (l leakTest) Run() int {
 //	exits CODE ratelimit ARG...   run it and compare its exit code
 //	server [HOW]                  start a NATS server, and set NATS_URL, URL and ADDR;
 //	                              HOW it knows its clients is one of the words below
+//	                              or jetstream, which gives it KV buckets
 //	service [shared] [strict]     start a worker there, and the server if need be:
 //	                              shared pretends to be Redis, strict has no limits
 //	mute                          take requests there, and never answer
@@ -114,6 +115,8 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 	var opts server.Options
 	for _, arg := range args {
 		switch arg {
+		case "jetstream":
+			opts.JetStream, opts.StoreDir = true, ts.MkAbs("jetstream")
 		case "password":
 			opts.Users = []*server.User{{Username: "worker", Password: "hush-hush"}, {Username: "app", Password: "hush-hush"}}
 		case "token":

@@ -37,6 +37,7 @@ type Config struct {
 	NATSKey      string `env:"NATS_KEY" doc:"Key of the client certificate for NATS."`
 	NATSCA       string `env:"NATS_CA" doc:"CA certificates that the NATS server's certificate is checked with."`
 	NATSAddr     addr   `env:"RATELIMIT_NATS_ADDR" envDefault:"127.0.0.1:4222" doc:"Address of the embedded NATS server."`
+	NATSStoreDir string `env:"RATELIMIT_NATS_STORE_DIR" doc:"Folder in which the embedded NATS server keeps its buckets (JetStream). Without it there are none."`
 
 	RedisURL      string              `env:"REDIS_URL" doc:"Redis: redis://, rediss:// (TLS), redis+sentinel:// or redis+cluster://. Without it the all-in-one daemon keeps buckets in memory." secret:"true"`
 	RedisAddr     string              `env:"REDIS_ADDR" doc:"Redis as host:port, instead of REDIS_URL."`
@@ -47,6 +48,7 @@ type Config struct {
 	RedisStrategy redisstore.Strategy `env:"RATELIMIT_REDIS_STRATEGY" envDefault:"script" doc:"How checks are decided with Redis: script; transaction (WATCH, MULTI, EXEC; slower, for servers without scripts); hash (read and write, which over-admits: for demonstration)."`
 
 	Policies     string `env:"RATELIMIT_POLICIES" doc:"File with the policies, in YAML. It is read again when it changes and on SIGHUP; a version with errors changes nothing."`
+	PoliciesKV   string `env:"RATELIMIT_POLICIES_KV" doc:"NATS KV bucket with the policies, such as ratelimit-policies; ratelimit policies put FILE changes all workers at once."`
 	DefaultLimit limit  `env:"RATELIMIT_DEFAULT_LIMIT" doc:"Limit of keys that no policy matches and that bring none along, such as 10/s burst 100. The all-in-one daemon has that one if it is not set."`
 	InlineLimits inline `env:"RATELIMIT_INLINE_LIMITS" envDefault:"unmatched" doc:"Whether a request may bring its own limit: unmatched (it counts for keys that no policy matches, and says nothing for others), always (it counts before policies), never (it is refused)."`
 
@@ -150,6 +152,7 @@ func (c *Config) validate(r role) []error {
 			f.Close()
 		}
 	}
+	c.validatePolicies(r, bad)
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errs
 }

@@ -66,6 +66,9 @@ func TestConfigErrors(t *testing.T) {
 		{"two Redis", roleAll, []string{"REDIS_URL=redis://a", "REDIS_ADDR=b:6379"}, []string{
 			"REDIS_ADDR is set beside REDIS_URL; set one of them",
 		}},
+		{"policies twice", roleAll, []string{"RATELIMIT_POLICIES=a.yaml", "RATELIMIT_POLICIES_KV=b", "RATELIMIT_NATS_STORE_DIR=c"}, []string{
+			"RATELIMIT_POLICIES_KV is set beside RATELIMIT_POLICIES; policies come from a bucket or from a file, so set one of them",
+		}},
 		{"a bad Redis URL", roleAll, []string{"REDIS_URL=http://u:hunter2@a"}, []string{
 			`REDIS_URL, REDIS_ADDR or REDIS_DB: the redis URL has the unknown scheme "http"`,
 		}},

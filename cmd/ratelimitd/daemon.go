@@ -107,6 +107,9 @@ func openDaemon(ctx context.Context, cfg Config, r role, log *slog.Logger) (_ *D
 		}
 	}
 	if r.works() {
+		if err := d.openPoliciesKV(); err != nil {
+			return nil, err
+		}
 		d.openStores()
 		if err := d.openWorker(); err != nil {
 			return nil, err

@@ -20,7 +20,7 @@ func (d *Daemon) openNATS() error {
 	if port == 0 {
 		port = natsembed.RandomPort
 	}
-	d.nats, err = natsembed.Start(natsembed.Options{Name: d.cfg.Instance, Host: host, Port: port, Logger: d.log})
+	d.nats, err = natsembed.Start(natsembed.Options{Name: d.cfg.Instance, Host: host, Port: port, StoreDir: d.cfg.NATSStoreDir, Logger: d.log})
 	if errors.Is(err, natsembed.ErrPortInUse) {
 		return taken(string(d.cfg.NATSAddr), "RATELIMIT_NATS_ADDR", "; if a NATS server runs there, set NATS_URL=nats://"+string(d.cfg.NATSAddr)+" to use it", err)
 	}
