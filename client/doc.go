@@ -33,7 +33,8 @@
 //
 // [Client.Check] takes tokens, [Client.Peek] looks, [Client.Refund] gives
 // tokens back and [Client.Reset] fills the bucket. [Client.CheckEach] makes
-// many checks in one request.
+// many checks in one request, and [Client.CheckAll] takes from several keys
+// all or nothing.
 //
 // # Errors
 //

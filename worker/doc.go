@@ -34,11 +34,21 @@
 //     same. In a request with several checks the tokens of the subject are put
 //     before each key, so that NATS permissions on subjects hold for these too.
 //   - Several checks are decided one by one in their order, each with its own
-//     answer or error, and all answers go out as one reply.
+//     answer or error, and all answers go out as one reply. In wire.ModeAll they
+//     are one check: granted all or none, and refused as a whole. Keys whose
+//     policy is not enforced have no say in that; they are decided on their own.
+//   - The operator's policy counts before the limit in a request, which counts
+//     before the default one; see [Inline] for what operators can change. What
+//     a policy says without limits (unlimited, deny, mode off) is answered
+//     without a store, has the source "policy" and is not degraded.
+//   - A policy that is not enforced is decided and charged like any other. What
+//     it denies is answered as allowed, with would_deny.
 //   - A peek and a reset have no cost of their own; one that names a cost other
 //     than 0 and 1 is refused rather than misunderstood.
-//   - A reset that brings no limit fills every bucket of the key that a request
-//     could have used: that of the default limit and that of inline limits.
+//   - A reset fills the buckets of the policy that counts. Without one, and
+//     without a limit in the request, it fills every bucket of the key that a
+//     request could have used: that of the default limit and that of inline
+//     limits.
 //   - When [Worker.Stop] has returned nil, every message that the server gave
 //     to this worker has been answered.
 package worker

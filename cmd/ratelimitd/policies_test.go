@@ -196,7 +196,7 @@ func TestPoliciesChangeUnderLoad(t *testing.T) {
 	url := startNATS(t)
 	var workers []*Daemon
 	for range 3 {
-		workers = append(workers, start(t, roleWorker, "NATS_URL="+url, "REDIS_URL="+redis, f.setting()))
+		workers = append(workers, start(t, roleWorker, "NATS_URL="+url, "REDIS_URL="+redis, f.setting(), "RATELIMIT_REDIS_TIMEOUT=5s"))
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var load tally

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/quotaworker/ratelimit/client"
+	"github.com/quotaworker/ratelimit/limiter/policy"
 	"github.com/quotaworker/ratelimit/limiter/redisstore/redistest"
 )
 
@@ -28,7 +29,7 @@ func readmeBlocks(t *testing.T, language string) []string {
 	var blocks []string
 	for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
 		switch m[1] {
-		case "sh", "console", "go":
+		case "sh", "console", "go", "yaml":
 		default:
 			t.Errorf("README.md has a block of %q, which no test runs", m[1])
 		}
@@ -40,6 +41,18 @@ func readmeBlocks(t *testing.T, language string) []string {
 		t.Fatalf("README.md has no block of %q", language)
 	}
 	return blocks
+}
+
+// TestReadmePolicies reads the policies that are shown.
+func TestReadmePolicies(t *testing.T) {
+	for i, block := range readmeBlocks(t, "yaml") {
+		set, err := policy.Parse("README.md", []byte(block))
+		if err != nil {
+			t.Errorf("block %d: %v", i, err)
+		} else if set.Len() == 0 {
+			t.Errorf("block %d has no policies", i)
+		}
+	}
 }
 
 // toolsPath is a PATH with the programs of this project and those that
