@@ -118,9 +118,14 @@ func (l *lockedBuffer) String() string {
 
 func TestWatchFollowsAFileThatIsWritten(t *testing.T) {
 	w := watch(t)
-	for n := 2; n < 5; n++ {
+	start := time.Now()
+	for n := 2; n < 9; n++ {
 		write(t, w.path, ofRate(n))
 		w.rate(int64(n))
+	}
+	// Looking every second would take at least six.
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("seven changes took %v, so that they were looked for rather than told", took)
 	}
 	if s := w.book.Status(); !s.OK || s.Policies != 1 || !strings.HasPrefix(s.Revision, "sha256:") || s.LoadedAt.IsZero() {
 		t.Errorf("status %+v", s)

@@ -146,7 +146,7 @@ func TestNoPoliciesOnPurpose(t *testing.T) {
 // TestHostileDocuments are documents that would take very long, very much
 // memory, or the process with them, if they were just handed to a parser.
 func TestHostileDocuments(t *testing.T) {
-	const size = 1 << 20
+	const size = 1 << 18
 	fill := func(head, unit, tail string) string {
 		return head + strings.Repeat(unit, (size-len(head)-len(tail))/len(unit)) + tail
 	}
@@ -191,7 +191,7 @@ func TestHostileDocuments(t *testing.T) {
 		"nul":                 fill("", "\x00", ""),
 		"not utf-8":           fill("", "\xff\n", ""),
 		"stars across":        numbered("policies:\n", "- {match: aN.*, limits: 1/s}\n- {match: '*.bN', limits: 1/s}\n"),
-		"stars almost across": numbered("policies:\n", "- {match: aN.*.x, limits: 1/s}\n- {match: '*.bN.y', limits: 1/s}\n"),
+		"stars almost across": numbered("policies:\n", "- {match: aN.*.x, deny: true}\n- {match: '*.bN.y', deny: true}\n"),
 		"slow to match":       slowToMatch(),
 		"circle":              numbered("policies:\n- {match: k0, inherit: k1}\n", "- {match: kN, inherit: k0}\n"),
 	} {
