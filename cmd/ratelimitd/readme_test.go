@@ -77,7 +77,7 @@ func toolsPath(t *testing.T) string {
 // compares what they print. In an expected line "..." stands for anything and
 // digits for any digits; a line that is only "..." stands for any lines.
 func TestReadmeTour(t *testing.T) {
-	d := start(t, roleAll)
+	d := start(t, roleAll, "RATELIMIT_NATS_STORE_DIR="+t.TempDir(), "RATELIMIT_POLICIES_KV=ratelimit-policies")
 	path := toolsPath(t)
 	httpAddr := strings.TrimPrefix(d.httpURL, "http://")
 	for _, block := range readmeBlocks(t, "console") {
