@@ -3,6 +3,7 @@ package limiter_test
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +100,42 @@ func TestUnits(t *testing.T) {
 		}
 		if token, refill, capacity, tick := r.Units(); token != tt.token || refill != tt.refill || capacity != tt.capacity || tick != tt.tick {
 			t.Errorf("%s: units %d %d %d %d, want %d %d %d %d", tt.text, token, refill, capacity, tick, tt.token, tt.refill, tt.capacity, tt.tick)
+		}
+	}
+}
+
+// TestSlidingUnits: of a sliding window two windows are added up, and neither a
+// count nor the interval is rounded.
+func TestSlidingUnits(t *testing.T) {
+	for _, tt := range []struct {
+		rate     int64
+		interval time.Duration
+		tick     int64 // 0: not representable
+	}{
+		{10, time.Second, 1},
+		{1 << 52 / 1_000_000, time.Second, 1},
+		{1<<52/1_000_000 + 1, time.Second, 1000},
+		{1 << 52 / 1000, time.Second, 1000},
+		{1<<52/1000 + 1, time.Second, 1_000_000},
+		{1 << 52, time.Second, 1_000_000},
+		{1<<52 + 1, time.Second, 0},
+		{1 << 33, 1000500 * time.Microsecond, 0}, // not in whole milliseconds
+		{1 << 43, 1001 * time.Millisecond, 0},    // nor seconds
+	} {
+		l := limiter.Limit{Algorithm: limiter.SlidingWindow, Rate: tt.rate, Interval: tt.interval}
+		r, err := l.Compile()
+		if tt.tick == 0 {
+			if !errors.Is(err, limiter.ErrNotRepresentable) {
+				t.Errorf("%s: error %v, want ErrNotRepresentable", l, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", l, err)
+			continue
+		}
+		if got, want := r.Args(time.Now()), []int64{tt.rate, tt.interval.Microseconds() / tt.tick, tt.tick}; !slices.Equal(got, want) {
+			t.Errorf("%s: %d, want %d", l, got, want)
 		}
 	}
 }

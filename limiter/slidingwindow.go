@@ -79,7 +79,9 @@ func (w *slidingWindow) start(now int64) int64 { return now - now%(w.length*w.ti
 // passed returns how many whole ticks of the window have passed.
 func (w *slidingWindow) passed(now int64) int64 { return now % (w.length * w.tick) / w.tick }
 
-func (w *slidingWindow) has(s State, cost, now int64) bool { return cost*w.length <= w.free(s, now) }
+func (w *slidingWindow) has(s State, cost, now int64) bool {
+	return cost*w.length <= max(0, w.free(s, now)) // a look is always granted
+}
 
 func (w *slidingWindow) take(s State, cost int64) State { return State{s[0] + cost, s[1]} }
 
@@ -102,7 +104,7 @@ func (w *slidingWindow) level(s State, cost, now int64) Level {
 }
 
 // free returns how many token-ticks are not used at now. It may be negative
-// when the clock went back.
+// when the limit was lowered or the clock went back.
 func (w *slidingWindow) free(s State, now int64) int64 {
 	return w.most*w.length - s[0]*w.length - s[1]*(w.length-w.passed(now))
 }

@@ -29,6 +29,7 @@ func start(t *testing.T, r role, environ ...string) *Daemon {
 		"RATELIMIT_NATS_ADDR=127.0.0.1:0",
 		"RATELIMIT_HTTP_ADDR=127.0.0.1:0",
 		"RATELIMIT_ADMIN_ADDR=127.0.0.1:0",
+		patience,
 		"RATELIMIT_INSTANCE=" + strings.ReplaceAll(t.Name(), "/", "-"),
 	}, environ...)
 	cfg, warnings, err := loadConfig(environ, r)
@@ -54,6 +55,10 @@ func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Log(strings.TrimSpace(string(p)))
 	return len(p), nil
 }
+
+// patience gives Redis more time than it ever needs, so that a machine that is
+// busy with other tests does not look like an outage.
+const patience = "RATELIMIT_REDIS_TIMEOUT=5s"
 
 // startNATS starts a NATS server of its own and returns its URL.
 func startNATS(t *testing.T) string {

@@ -146,7 +146,7 @@ func TestRedisDiesAndComesBack(t *testing.T) {
 // are processes and get SIGTERM, as a deployment does it: no check fails.
 func TestRollingRestart(t *testing.T) {
 	url := startNATS(t)
-	environ := []string{"NATS_URL=" + url, "REDIS_URL=" + redistest.Start(t).URL(), "RATELIMIT_ADMIN_ADDR=127.0.0.1:0"}
+	environ := []string{"NATS_URL=" + url, "REDIS_URL=" + redistest.Start(t).URL(), "RATELIMIT_ADMIN_ADDR=127.0.0.1:0", patience}
 	newWorker := func() *process {
 		p := spawn(t, environ, binary(t, "ratelimitd"), "worker")
 		p.waitFor(t, "ready")

@@ -224,7 +224,7 @@ func testComposeFile(t *testing.T) {
 // testWorkerAndBridge runs the two commands as processes.
 func testWorkerAndBridge(t *testing.T) {
 	natsURL := startNATS(t)
-	common := []string{"NATS_URL=" + natsURL, "RATELIMIT_ADMIN_ADDR=127.0.0.1:0", "RATELIMIT_LOG_FORMAT=json"}
+	common := []string{"NATS_URL=" + natsURL, "RATELIMIT_ADMIN_ADDR=127.0.0.1:0", "RATELIMIT_LOG_FORMAT=json", patience}
 	worker := spawn(t, append(common, "REDIS_URL="+redistest.Start(t).URL()), binary(t, "ratelimitd"), "worker")
 	bridge := spawn(t, append(common, "RATELIMIT_HTTP_ADDR=127.0.0.1:0"), binary(t, "ratelimitd"), "bridge")
 	worker.waitFor(t, `"ready"`)

@@ -237,10 +237,10 @@ func (s *Store) changed(e circuitbreaker.StateChangedEvent) {
 	switch {
 	case e.NewState == circuitbreaker.ClosedState:
 		s.status.Since = now
-		s.o.Logger.Info("primary store is back: answers are shared again", "down", down.Round(time.Millisecond).String())
+		s.o.Logger.Info("the shared store is back: answers are shared again", "down", down.Round(time.Millisecond).String())
 	case e.OldState == circuitbreaker.ClosedState:
 		s.status.Since = now
-		s.o.Logger.Warn("primary store is unavailable: answering from memory, so limits hold per worker", "error", s.status.Err)
+		s.o.Logger.Warn("the shared store is unavailable: answering from memory, so limits hold per worker", "error", s.status.Err)
 	}
 }
 

@@ -137,6 +137,7 @@ func testScript(t *testing.T, open func(t *testing.T) TimedStore) {
 			{231*time.Hour - 123458*us, take, 1, false, 0, us, us},
 			{231*time.Hour - 123457*us, take, 1, true, 1, 0, 31 * day},
 			{(231+24*40)*time.Hour - 123457*us, take, 2, true, 0, 0, 22 * day},
+			{0, take, 0, true, 0, 0, 231*time.Hour - 123457*us}, // the clock went back
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -161,15 +162,20 @@ func testScript(t *testing.T, open func(t *testing.T) TimedStore) {
 // that those who do are evenly apart.
 func testSpacing(t *testing.T, store TimedStore) {
 	rule := MustCompile(t, limiter.Limit{Algorithm: limiter.LeakyBucket, Rate: 2, Interval: time.Second, Burst: 4})
-	check := limiter.Check{Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: 1}}}
-	for i, step := range []struct{ at, delay time.Duration }{
-		{0, 0},
-		{0, 500 * time.Millisecond},
-		{100 * time.Millisecond, 900 * time.Millisecond},
-		{100 * time.Millisecond, 1400 * time.Millisecond},
-		{500 * time.Millisecond, 1500 * time.Millisecond},
-		{10 * time.Second, 0},
+	for i, step := range []struct {
+		at    time.Duration
+		cost  int64
+		delay time.Duration
+	}{
+		{0, 1, 0},
+		{0, 1, 500 * time.Millisecond},
+		{0, 0, 0}, // a look has nothing to wait for
+		{100 * time.Millisecond, 1, 900 * time.Millisecond},
+		{100 * time.Millisecond, 1, 1400 * time.Millisecond},
+		{500 * time.Millisecond, 1, 1500 * time.Millisecond},
+		{10 * time.Second, 1, 0},
 	} {
+		check := limiter.Check{Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: step.cost}}}
 		got := takeAt(t, store, Epoch.Add(step.at), check)[0]
 		if !got.Allowed || got.Delay() != step.delay {
 			t.Errorf("step %d at %s: got %+v, want a delay of %s", i, step.at, got, step.delay)

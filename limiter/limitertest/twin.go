@@ -24,11 +24,18 @@ var twinTraces atomic.Int64
 func Twin(t *testing.T, a, b TimedStore) {
 	rapid.Check(t, func(t *rapid.T) {
 		trace := twinTraces.Add(1)
-		rules := rapid.SliceOfN(rapid.Custom(drawRule), 1, 4).Draw(t, "rules")
+		rules := []*limiter.Rule{drawRule(t)}
+		for range rapid.IntRange(0, 3).Draw(t, "more rules") {
+			if rapid.Bool().Draw(t, "related") {
+				rules = append(rules, drawChange(t, rules[0]))
+			} else {
+				rules = append(rules, drawRule(t))
+			}
+		}
 		now := Epoch.Add(time.Duration(rapid.Int64Range(0, 1e12).Draw(t, "start")) * time.Microsecond)
 		var wait time.Duration // the last retry_after, which is where mistakes show
 		for range rapid.IntRange(1, 20).Draw(t, "batches") {
-			now = now.Add(drawStep(t, wait))
+			now = now.Add(drawStep(t, now, wait, rules))
 			checks := make([]limiter.Check, rapid.IntRange(1, 12).Draw(t, "checks"))
 			for i := range checks {
 				checks[i] = drawCheck(t, trace, rules)
@@ -97,10 +104,31 @@ func drawRule(t *rapid.T) *limiter.Rule {
 	}
 }
 
+// drawChange draws what a limit may be changed to while its buckets are in use.
+func drawChange(t *rapid.T, r *limiter.Rule) *limiter.Rule {
+	l := r.Limit()
+	count := func(n int64, what string) int64 {
+		return min(max(1, rapid.SampledFrom([]int64{n, n / 2, n - 1, n + 1, 2 * n, 1}).Draw(t, what)), limiter.MaxCount)
+	}
+	if same := l.Burst == l.Rate; same {
+		l.Rate, l.Burst = count(l.Rate, "rate"), 0
+	} else {
+		l.Rate, l.Burst = count(l.Rate, "rate"), count(l.Burst, "burst")
+	}
+	if l.Interval > 0 {
+		l.Interval = rapid.SampledFrom([]time.Duration{l.Interval, 2 * l.Interval, l.Interval + time.Millisecond}).Draw(t, "interval")
+	}
+	changed, err := l.Compile()
+	if err != nil {
+		return r
+	}
+	return changed
+}
+
 // drawStep draws how much time passes: none, a little, about the last
-// retry_after, or much.
-func drawStep(t *rapid.T, wait time.Duration) time.Duration {
-	switch rapid.IntRange(0, 4).Draw(t, "step") {
+// retry_after, up to about the end of a window, or much.
+func drawStep(t *rapid.T, now time.Time, wait time.Duration, rules []*limiter.Rule) time.Duration {
+	switch rapid.IntRange(0, 5).Draw(t, "step") {
 	case 0:
 		return 0
 	case 1:
@@ -109,6 +137,10 @@ func drawStep(t *rapid.T, wait time.Duration) time.Duration {
 		// Not past what the clock of Redis can say.
 		return max(0, min(wait, 1000*time.Hour)+time.Duration(rapid.Int64Range(-2, 2).Draw(t, "off"))*time.Microsecond)
 	case 3:
+		length := max(1, rapid.SampledFrom(rules).Draw(t, "rule").Limit().Interval.Microseconds())
+		left := min(length-now.UnixMicro()%length, 1e11)
+		return time.Duration(max(0, left+rapid.Int64Range(-2, 2).Draw(t, "off"))) * time.Microsecond
+	case 4:
 		return time.Duration(rapid.Int64Range(1, 5e6).Draw(t, "us")) * time.Microsecond
 	}
 	return time.Duration(rapid.Int64Range(1, 1e10).Draw(t, "us")) * time.Microsecond

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/quotaworker/ratelimit/limiter"
@@ -101,7 +102,8 @@ func (b *builder) policy(v *value) {
 
 func (b *builder) override(v *value) {
 	before := len(b.d.errs)
-	if r := b.d.override(v, &b.compiler); r != nil && len(b.d.errs) == before {
+	if r := b.d.override(v, &b.compiler); r != nil {
+		r.failed = len(b.d.errs) > before
 		b.overrides = append(b.overrides, r)
 	}
 }
@@ -109,19 +111,22 @@ func (b *builder) override(v *value) {
 // build puts together what was added. The set is complete if no error was
 // recorded.
 func (b *builder) build() *Set {
-	for _, r := range b.policies {
+	// The plans are known only now, and the policies to inherit from.
+	for _, r := range slices.Concat(b.policies, b.overrides) {
 		if b.d.full() {
 			return nil
 		}
-		if p := b.resolve(r); p != nil {
-			b.addPolicy(r, p)
+		b.check(r)
+	}
+	for _, r := range b.policies {
+		if p := b.resolve(r); p != nil && !b.d.full() {
+			b.addPolicy(p)
 		}
 	}
 	for _, r := range b.overrides {
-		if b.d.full() {
-			return nil
+		if !r.failed && !b.d.full() {
+			b.addOverride(r)
 		}
-		b.addOverride(r)
 	}
 	// Patterns that are missing because of another error could be missed here.
 	if len(b.d.errs) > 0 {
@@ -132,138 +137,51 @@ func (b *builder) build() *Set {
 	return b.set
 }
 
-func (b *builder) addPolicy(r *rawPolicy, p *Policy) {
+// check looks for what can be told without looking at others.
+func (b *builder) check(r *rawPolicy) {
+	before := len(b.d.errs)
+	if r.match != nil {
+		if err := checkPattern(r.match.text); err != nil {
+			b.d.fail(r.match.place, "match: %v", err)
+		}
+	}
+	r.allowance = b.allowance(r)
+	r.failed = r.failed || len(b.d.errs) > before
+}
+
+func (b *builder) addPolicy(p *Policy) {
 	b.set.policies = append(b.set.policies, p)
 	if b.set.names[p.Name] == nil {
 		b.set.names[p.Name] = p
 	}
-	if r.match == nil {
-		return
-	}
-	if err := checkPattern(p.Pattern); err != nil {
-		b.d.fail(r.match.place, "match: %v", err)
+	if p.Pattern == "" {
 		return
 	}
 	if other := b.set.byKey.insert(p.Pattern, p); other != nil {
-		b.d.fail(r.match.place, "match: pattern %q is there twice, first on line %d; put both into one policy, or make one of them more specific", p.Pattern, other.place.line)
+		b.d.fail(p.place, "match: pattern %q is there twice, first on line %d; put both into one policy, or make one of them more specific", p.Pattern, other.place.line)
 	}
 }
 
 func (b *builder) addOverride(r *rawPolicy) {
-	if r.match == nil {
+	switch {
+	case r.match == nil:
 		b.d.fail(r.place, "the override has no match; say which keys it is for")
 		return
-	}
-	o := &Override{Pattern: r.match.text, place: r.match.place}
-	a, given := b.allowance(r)
-	if a == nil {
-		if !given {
-			b.d.fail(r.place, "the override %q changes nothing; give it a plan, limits, unlimited: true or deny: true", o.Pattern)
-		}
+	case r.allowance == nil:
+		b.d.fail(r.place, "the override %q changes nothing; give it a plan, limits, unlimited: true or deny: true", r.match.text)
 		return
 	}
-	o.Allowance = *a
-	if err := checkPattern(o.Pattern); err != nil {
-		b.d.fail(r.match.place, "match: %v", err)
-		return
-	}
+	o := &Override{Pattern: r.match.text, Allowance: *r.allowance, place: r.match.place}
 	b.set.overrides = append(b.set.overrides, o)
 	if other := b.set.overridden.insert(o.Pattern, o); other != nil {
-		b.d.fail(r.match.place, "match: pattern %q is there twice, first on line %d; put both into one override, or make one of them more specific", o.Pattern, other.place.line)
+		b.d.fail(o.place, "match: pattern %q is there twice, first on line %d; put both into one override, or make one of them more specific", o.Pattern, other.place.line)
 	}
 }
 
-// resolve builds the policy and, before it, those that it inherits from. It
-// returns nil if it cannot be built, which is recorded.
-func (b *builder) resolve(r *rawPolicy) *Policy {
-	if r.policy != nil || r.failed {
-		return r.policy
-	}
-	// A chain is followed in a loop, because it can be as long as the document.
-	chain := []*rawPolicy{r}
-	r.open = true
-	for last := r; last.inherit != nil; last = chain[len(chain)-1] {
-		parent := b.byName[last.inherit.text]
-		if parent == nil {
-			b.d.fail(last.inherit.place, "inherit: there is no policy %.80q; write the name of one, which is its pattern if it has no name", last.inherit.text)
-			break
-		}
-		if parent.open {
-			b.d.fail(last.inherit.place, "inherit: this goes in a circle: %s", circle(chain, parent))
-			break
-		}
-		if parent.policy != nil || parent.failed {
-			break
-		}
-		parent.open = true
-		chain = append(chain, parent)
-	}
-	for i := len(chain) - 1; i >= 0; i-- {
-		chain[i].open = false
-		chain[i].policy = b.make(chain[i])
-		chain[i].failed = chain[i].policy == nil
-	}
-	return r.policy
-}
-
-// circle names the policies of a circle for a message.
-func circle(chain []*rawPolicy, again *rawPolicy) string {
-	var names []string
-	for _, r := range chain {
-		if r == again || len(names) > 0 {
-			names = append(names, r.name.text)
-		}
-	}
-	if len(names) > 5 {
-		names = append(names[:4], "...")
-	}
-	return strings.Join(append(names, again.name.text), " from ")
-}
-
-// make builds the policy, whose parent, if it has one, was built before.
-func (b *builder) make(r *rawPolicy) *Policy {
-	p := &Policy{EnforcePercent: 100}
-	a, given := b.allowance(r)
-	if r.inherit != nil {
-		parent := b.byName[r.inherit.text]
-		if parent == nil || parent.policy == nil {
-			return nil
-		}
-		*p = *parent.policy
-		p.Pattern = ""
-	}
-	p.place = r.place
-	p.Name = r.name.text
-	if r.match != nil {
-		p.Pattern, p.place = r.match.text, r.match.place
-	}
-	if r.onOutage != nil {
-		p.OnOutage = OnOutage(b.d.word(r.onOutage, "on_outage", outages))
-	}
-	if r.mode != nil {
-		p.Mode = Mode(b.d.word(r.mode, "mode", modes))
-	}
-	if r.percent != nil {
-		n, _ := b.d.number(r.percent, "enforce_percent", 0, 100)
-		p.EnforcePercent = int(n)
-	}
-	switch {
-	case a != nil:
-		p.Allowance = *a
-	case given:
-		return nil
-	case r.inherit == nil:
-		b.d.fail(r.place, "policy %q does not say how much; give it a plan, limits, unlimited: true or deny: true", p.Name)
-		return nil
-	}
-	return p
-}
-
-// allowance returns what r says about how much, and whether it says anything;
-// nil if that is nothing, or wrong.
-func (b *builder) allowance(r *rawPolicy) (a *Allowance, given bool) {
-	a = new(Allowance)
-	before := len(b.d.errs)
+// allowance returns what r says about how much, nil if that is nothing, or
+// wrong, which is recorded.
+func (b *builder) allowance(r *rawPolicy) *Allowance {
+	a := new(Allowance)
 	var said []string
 	var last *value
 	say := func(what string, v *value) {
@@ -290,12 +208,12 @@ func (b *builder) allowance(r *rawPolicy) (a *Allowance, given bool) {
 	}
 	if len(said) > 1 {
 		b.d.fail(last.place, "%s: %s exclude each other; give one of them", said[len(said)-1], strings.Join(said, " and "))
-		return nil, true
+		return nil
 	}
 	if len(a.Limits) == 0 && !a.Unlimited && !a.Deny {
-		return nil, len(said) > 0 || len(b.d.errs) > before
+		return nil
 	}
-	return a, true
+	return a
 }
 
 func (b *builder) planList() string {
@@ -310,29 +228,4 @@ func (b *builder) planList() string {
 		names = append(names[:10], "...")
 	}
 	return "; there are " + strings.Join(names, ", ")
-}
-
-// checkTree refuses patterns between which there is no telling which of them
-// decides, and patterns that would make matching slow.
-func checkTree[T any](d *document, t *trie[T], what string, patternOf func(*T) (string, place)) {
-	done := t.crossings(crossingBudget, func(x, y *T) bool {
-		a, at := patternOf(x)
-		b, before := patternOf(y)
-		both := intersect(a, b)
-		if t.exactly(both) != nil {
-			return true
-		}
-		if at.line < before.line {
-			a, b, at, before = b, a, before, at
-		}
-		d.fail(at, "match: patterns %q and %q (line %d) both match %q, and neither is more specific; add a %s for that", a, b, before.line, both, what)
-		return !d.full()
-	})
-	switch {
-	case len(d.errs) > 0:
-	case !done:
-		d.fail(place{}, "the patterns cross each other in too many ways to check them; have * in fewer places, or list fewer names beside it")
-	case t.steps() > MaxSteps:
-		d.fail(place{}, "finding the %s for a key could take %d steps and must take at most %d; have fewer patterns with * in different places", what, t.steps(), MaxSteps)
-	}
 }

@@ -137,18 +137,19 @@ func complaint(err error) string {
 }
 
 // blame returns the place of the field that the error of a whole limit is
-// about, as far as its first words tell.
+// about, as far as its words tell.
 func blame(whole place, places map[string]place, err error) place {
 	s := complaint(err)
-	at := whole
-	longest := 0
-	for words, field := range map[string]string{
-		"rate": "rate", "interval": "interval", "burst": "burst", "algorithm": "algorithm",
-		"calendar": "calendar", "there is no time zone": "zone", "an anchor day": "anchor_day", "anchor day": "anchor_day",
+	for _, about := range []struct{ field, words string }{
+		{"calendar", " follows no calendar"},
+		{"zone", "there is no time zone "},
+		{"anchor_day", "an anchor day "},
+		{"rate", "rate "}, {"interval", "interval "}, {"burst", "burst "}, {"algorithm", "algorithm "}, {"calendar", "calendar "},
 	} {
-		if p, given := places[field]; given && strings.HasPrefix(s, words+" ") && len(words) > longest {
-			at, longest = p, len(words)
+		at := strings.Index(s, about.words)
+		if p, given := places[about.field]; given && (at == 0 || at > 0 && about.words[0] == ' ') {
+			return p
 		}
 	}
-	return at
+	return whole
 }

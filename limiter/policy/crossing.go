@@ -1,5 +1,38 @@
 package policy
 
+// crossingBudget bounds the work of finding patterns that cross, to about a
+// second: thirty pairs for each of a hundred thousand patterns.
+const crossingBudget = 3_000_000
+
+// MaxSteps bounds how many nodes of the tree of patterns a single match can
+// visit, which grows when many patterns have * in many places.
+const MaxSteps = 1000
+
+// checkTree refuses patterns between which there is no telling which of them
+// decides, and patterns that would make matching slow.
+func checkTree[T any](d *document, t *trie[T], what string, patternOf func(*T) (string, place)) {
+	done := t.crossings(crossingBudget, func(x, y *T) bool {
+		a, at := patternOf(x)
+		b, before := patternOf(y)
+		both := intersect(a, b)
+		if t.exactly(both) != nil {
+			return true
+		}
+		if at.line < before.line {
+			a, b, at, before = b, a, before, at
+		}
+		d.fail(at, "match: patterns %q and %q (line %d) both match %q, and neither is more specific; add a %s for that", a, b, before.line, both, what)
+		return !d.full()
+	})
+	switch {
+	case len(d.errs) > 0:
+	case !done:
+		d.fail(place{}, "the patterns cross each other in too many ways to check them; have * in fewer places, or list fewer names beside it")
+	case t.steps() > MaxSteps:
+		d.fail(place{}, "finding the %s for a key could take %d steps and must take at most %d; have fewer patterns with * in different places", what, t.steps(), MaxSteps)
+	}
+}
+
 // crossings calls found with every two values of the trie whose patterns cross:
 // they match a key in common, and neither is more specific. It returns false
 // when found does, or when it would have to compare more than budget pairs of

@@ -6,20 +6,21 @@ import (
 	"strings"
 )
 
-// rawPolicy is a policy or an override as it was written. What was not given
-// is nil.
+// rawPolicy is a policy or an override on its way. What was not given is nil.
 type rawPolicy struct {
 	place                         place
 	match, name, inherit          *value
-	mode, onOutage, percent       *value
 	plan, limits, unlimited, deny *value
 
-	// own are the limits that are stated in place.
-	own []Limit
+	own      []Limit // what limits says
+	onOutage *OnOutage
+	mode     *Mode
+	percent  *int
 
-	policy *Policy // once it is built
-	failed bool    // when it cannot be built
-	open   bool    // while what it inherits from is built
+	allowance *Allowance // what plan, limits, unlimited and deny come to
+	policy    *Policy    // once it is built
+	failed    bool       // when it cannot be built, which was recorded
+	open      bool       // while what it inherits from is built
 }
 
 // fields calls set with each field of v, which reports whether there is such a
@@ -66,11 +67,18 @@ func (d *document) policy(v *value, c *compiler) *rawPolicy {
 		case "inherit":
 			return d.scalar(&r.inherit, name, v)
 		case "on_outage":
-			return d.scalar(&r.onOutage, name, v)
+			o := OnOutage(d.word(v, name, outages))
+			r.onOutage = &o
+			return true
 		case "mode":
-			return d.scalar(&r.mode, name, v)
+			m := Mode(d.word(v, name, modes))
+			r.mode = &m
+			return true
 		case "enforce_percent":
-			return d.scalar(&r.percent, name, v)
+			n, _ := d.number(v, name, 0, 100)
+			percent := int(n)
+			r.percent = &percent
+			return true
 		}
 		return r.common(d, c, name, v)
 	})
@@ -160,13 +168,10 @@ func (d *document) flag(v *value, name string) bool {
 	return v.text == "true"
 }
 
-// word reads one of several words and returns its index; nil is the first.
+// word reads one of several words and returns its index.
 func (d *document) word(v *value, name string, words []string) int {
-	if v == nil {
-		return 0
-	}
 	for i, w := range words {
-		if v.text == w {
+		if v.kind == kindText && v.text == w {
 			return i
 		}
 	}

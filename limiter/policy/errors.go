@@ -3,7 +3,6 @@ package policy
 import (
 	"fmt"
 	"strings"
-	"unicode"
 )
 
 // MaxErrors bounds how many errors of one document are reported.
@@ -50,12 +49,7 @@ func window(line string, at int) (string, int) {
 		runes, at = runes[from:], at-from
 	}
 	runes = runes[:min(len(runes), width)]
-	for i, r := range runes {
-		if !unicode.IsPrint(r) {
-			runes[i] = ' ' // tabs, too: each takes one column, so that the mark fits
-		}
-	}
-	return string(runes), at
+	return printable(string(runes)), at // each character takes one column, so that the mark fits
 }
 
 // Errors is what Parse returns for a document that cannot be used: all that

@@ -46,7 +46,9 @@ func (e Explanation) String() string {
 	p := e.Match.Policy
 	if p == nil {
 		fmt.Fprintf(&b, "No policy matches the key %s.\n", e.Key)
-		e.idle(&b, "no policy matches")
+		for _, o := range e.Idle {
+			fmt.Fprintf(&b, "  The override %s (line %d) has no effect: there is no policy that it could change.\n", o.Pattern, o.place.line)
+		}
 		return b.String()
 	}
 	fmt.Fprintf(&b, "The key %s is decided by the policy %s (line %d).\n", e.Key, p.title(), p.place.line)
@@ -58,9 +60,13 @@ func (e Explanation) String() string {
 	}
 	if o := e.Match.Override; o != nil {
 		fmt.Fprintf(&b, "  The override %s (line %d) gives %s instead of %s.\n", o.Pattern, o.place.line, &o.Allowance, &p.Allowance)
-		e.idle(&b, "that one is more specific")
-	} else {
-		e.idle(&b, "an override with a plan needs a policy with a plan, and the most specific override counts")
+	}
+	for i, o := range e.Idle {
+		why := "a more specific one counts"
+		if i == 0 && e.Match.Override == nil {
+			why = "it changes the plan, and the policy has none"
+		}
+		fmt.Fprintf(&b, "  The override %s (line %d) has no effect: %s.\n", o.Pattern, o.place.line, why)
 	}
 	fmt.Fprintf(&b, "  Allowed: %s.\n", e.Match.Allowance())
 	switch {
@@ -75,12 +81,6 @@ func (e Explanation) String() string {
 	}
 	fmt.Fprintf(&b, "  On an outage: %s.\n", p.OnOutage)
 	return b.String()
-}
-
-func (e Explanation) idle(b *strings.Builder, why string) {
-	for _, o := range e.Idle {
-		fmt.Fprintf(b, "  The override %s (line %d) has no effect: %s.\n", o.Pattern, o.place.line, why)
-	}
 }
 
 // title names the policy, with its pattern if that is not its name.

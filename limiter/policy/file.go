@@ -90,9 +90,9 @@ func (f *File) read() ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("policy: %w", err)
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("policy: %s is not a file but %s; name the file that holds the policies", f.path, info.Mode().Type())
+		return nil, fmt.Errorf("policy: %s is not a file but %s; name the file that holds the policies", f.path, kindOf(info.Mode()))
 	case info.Size() > MaxSize:
-		return nil, fmt.Errorf("policy: %s has %d bytes and must have at most %d", f.path, info.Size(), MaxSize)
+		return nil, fmt.Errorf("policy: %s has %d bytes and must have at most %d; put customers that differ only in their limits into plans", f.path, info.Size(), MaxSize)
 	}
 	file, err := os.Open(f.path)
 	if err != nil {
@@ -106,6 +106,13 @@ func (f *File) read() ([]byte, error) {
 		return nil, fmt.Errorf("policy: %s cannot be read: %w", f.path, err)
 	}
 	return text, nil
+}
+
+func kindOf(m fs.FileMode) string {
+	if m.IsDir() {
+		return "a directory"
+	}
+	return "a device or a pipe"
 }
 
 // revision names a version of a file by its content, so that all who have the

@@ -118,9 +118,14 @@ func (l *lockedBuffer) String() string {
 
 func TestWatchFollowsAFileThatIsWritten(t *testing.T) {
 	w := watch(t)
-	for n := 2; n < 5; n++ {
+	start := time.Now()
+	for n := 2; n < 9; n++ {
 		write(t, w.path, ofRate(n))
 		w.rate(int64(n))
+	}
+	// Looking every second would take at least six.
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("seven changes took %v, so that they were looked for rather than told", took)
 	}
 	if s := w.book.Status(); !s.OK || s.Policies != 1 || !strings.HasPrefix(s.Revision, "sha256:") || s.LoadedAt.IsZero() {
 		t.Errorf("status %+v", s)
@@ -251,15 +256,20 @@ func TestWatchReadsABusyDirectory(t *testing.T) {
 
 func TestLoadSaysWhatIsWrong(t *testing.T) {
 	dir := t.TempDir()
+	missing, long, growing := filepath.Join(dir, "missing.yaml"), filepath.Join(dir, "long.yaml"), filepath.Join(dir, "empty.yaml")
+	write(t, long, strings.Repeat("#", 10<<20))
+	write(t, growing, "")
 	for path, want := range map[string]string{
-		filepath.Join(dir, "missing.yaml"): "there is no file",
-		dir:                                "is not a file",
-		"/dev/zero":                        "is not a file",
+		missing:     fmt.Sprintf("policy: there is no file %s; create it, or correct the setting that names it: stat %s: no such file or directory", missing, missing),
+		long:        fmt.Sprintf("policy: %s has 10485760 bytes and must have at most 8388608; put customers that differ only in their limits into plans", long),
+		growing:     "empty.yaml: the document is empty; it must have policies, and to have none on purpose is written policies: []",
+		dir:         fmt.Sprintf("policy: %s is not a file but a directory; name the file that holds the policies", dir),
+		"/dev/zero": "policy: /dev/zero is not a file but a device or a pipe; name the file that holds the policies",
 	} {
 		book, before := bookWithPolicies(t)
 		f := policy.NewFile(path, book, slog.New(slog.DiscardHandler))
-		if err := f.Load(); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %q", path, err, want)
+		if err := f.Load(); err == nil || err.Error() != want {
+			t.Errorf("%s:\ngot  %v\nwant %s", path, err, want)
 		}
 		if book.Set() != before || book.Status().OK {
 			t.Errorf("%s: the policies have changed, or the status is OK", path)

@@ -125,7 +125,7 @@ func tighter(a, b Limit) bool {
 		// From full, the smaller bucket that refills more slowly never has
 		// more tokens than the other.
 		return x.Burst <= y.Burst && atMost(x.Rate, int64(y.Interval), y.Rate, int64(x.Interval))
-	case y.Algorithm == fixedWindow && y.Burst == y.Rate:
+	case y.Algorithm == limiter.FixedWindow && y.Burst == y.Rate:
 		// In a window a bucket gives its burst and what flows in.
 		return x.Burst <= y.Rate && atMost(x.Rate, int64(longest(y)), y.Rate-x.Burst, int64(x.Interval))
 	}
@@ -150,9 +150,6 @@ func atMost(a, b, c, d int64) bool {
 	hi2, lo2 := bits.Mul64(uint64(c), uint64(d))
 	return hi1 < hi2 || hi1 == hi2 && lo1 <= lo2
 }
-
-// fixedWindow is the algorithm that counts per window.
-const fixedWindow = "fixed_window"
 
 // maxTiers bounds how many beginnings of patterns are compared with each other.
 const maxTiers = 1000

@@ -1,13 +1,5 @@
 package policy
 
-// crossingBudget bounds the work of finding patterns that cross, to about a
-// second.
-const crossingBudget = 10_000_000
-
-// MaxSteps bounds how many nodes of the tree of patterns a single match can
-// visit, which grows when many patterns have * in many places.
-const MaxSteps = 1000
-
 // Parse reads a document. The name stands before each error, and is best the
 // file name. The error is of type [Errors]; with it there is no set. It takes
 // about two seconds for a hundred thousand policies, and at most some seconds
@@ -23,6 +15,9 @@ func Parse(name string, text []byte) (*Set, error) {
 		d.fail(place{}, "the document is empty; it must have policies, and to have none on purpose is written policies: []")
 	}
 	for _, s := range sections {
+		if d.full() {
+			break
+		}
 		d.section(s, b)
 	}
 	set := b.build()
@@ -36,7 +31,7 @@ const sectionNames = "plans, policies, overrides"
 
 func (d *document) section(s section, b *builder) {
 	if s.inline != (span{}) {
-		v := d.read(s.inline)
+		v := d.read(s.inline, maxInlineSize)
 		if v == nil {
 			return
 		}
@@ -69,7 +64,7 @@ func (d *document) section(s section, b *builder) {
 		if d.full() {
 			return
 		}
-		if v := d.read(e); v != nil {
+		if v := d.read(e, maxEntrySize); v != nil {
 			d.entry(s.key, v, b)
 		}
 	}

@@ -75,9 +75,10 @@ func (s *Set) MatchNamed(key, name string) (Match, bool) {
 	if m := s.Match(key); m.Policy == p {
 		return m, true
 	}
-	// No key holds a !, so this is the bucket of no other key, and no name
-	// does, so it is that of no other policy.
-	return Match{Policy: p, Bucket: key + "!" + name}, true
+	// No key holds a !, so this is the bucket of no other key. It is a token of
+	// its own, so that what goes by the first tokens of a key, as the slots of
+	// Redis Cluster do, is the same.
+	return Match{Policy: p, Bucket: key + ".!" + name}, true
 }
 
 // Named returns the policy of that name, nil if there is none.

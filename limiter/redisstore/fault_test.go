@@ -196,6 +196,30 @@ func TestServerFaults(t *testing.T) {
 	}
 }
 
+// TestFailover: the server that connections lead to has been demoted, and new
+// ones lead to its successor, which has never seen the script. No check fails.
+func TestFailover(t *testing.T) {
+	old, successor := redistest.Start(t), redistest.Start(t)
+	proxy := redistest.StartProxy(t, old.Addr)
+	rdb, err := redisstore.Open(redisstore.Config{Addr: proxy.Addr, PoolSize: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rdb.Close()
+	store := redisstore.New(rdb)
+	rule := hundred(t)
+	mustTake(t, store, "k", rule, 1)
+	proxy.Redirect(successor.Addr)
+	mustTake(t, store, "k", rule, 1)
+	old.MustDo("REPLICAOF 127.0.0.1 1")
+	if got := mustTake(t, store, "k", rule, 1).Remaining; got != 99 {
+		t.Errorf("%d left, want 99 on the successor", got)
+	}
+	if got := mustTake(t, store, "k", rule, 1).Remaining; got != 98 {
+		t.Errorf("%d left, want 98 on the successor", got)
+	}
+}
+
 func TestWrongPassword(t *testing.T) {
 	server := redistest.Start(t, "--requirepass", "right")
 	for _, tt := range []struct{ name, url, want string }{

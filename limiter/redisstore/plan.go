@@ -108,8 +108,7 @@ func (p *plan) add(i int, c *limiter.Check) bool {
 			p.buckets = append(p.buckets, bucket{name: name, rule: d.Rule, step: -1})
 			p.byName[name] = b
 		} else if r := p.buckets[b].rule; r != d.Rule && r.Limit() != d.Rule.Limit() {
-			p.demands = p.demands[:first] // buckets added above stay, unused: harmless
-			return false
+			return false // what was added above stays, unused: nothing more is added
 		}
 		p.demands = append(p.demands, b)
 	}

@@ -14,15 +14,14 @@ type Proxy struct {
 	// Addr is the host:port to connect to instead of the server's.
 	Addr string
 
+	mu     sync.Mutex // guards what follows
 	target string
-
-	mu    sync.Mutex // guards what follows
-	conns map[net.Conn]bool
-	delay time.Duration
-	cut   []byte
-	hole  bool
-	reset bool
-	lost  int
+	conns  map[net.Conn]bool
+	delay  time.Duration
+	cut    []byte
+	hole   bool
+	reset  bool
+	lost   int
 }
 
 // StartProxy starts a proxy before the server at target, which need not be
@@ -51,6 +50,10 @@ func StartProxy(tb testing.TB, target string) *Proxy {
 	})
 	return p
 }
+
+// Redirect passes new connections on to another server. Those that there are
+// stay where they are, as after a failover.
+func (p *Proxy) Redirect(target string) { p.set(func() { p.target = target }) }
 
 // Delay holds every reply back for d.
 func (p *Proxy) Delay(d time.Duration) { p.set(func() { p.delay = d }) }
@@ -98,7 +101,9 @@ func (p *Proxy) set(f func()) {
 // serve passes one connection on in both directions until either side ends it.
 func (p *Proxy) serve(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("tcp", p.target)
+	var target string
+	p.set(func() { target = p.target })
+	server, err := net.Dial("tcp", target)
 	if err != nil {
 		return
 	}
@@ -114,9 +119,9 @@ func (p *Proxy) serve(client net.Conn) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer server.Close()
-		p.pass(server, client, func(b []byte) { doomed = doomed || len(p.cut) > 0 && bytes.Contains(b, p.cut) })
+		p.pass(server, client, false, func(b []byte) { doomed = doomed || len(p.cut) > 0 && bytes.Contains(b, p.cut) })
 	})
-	p.pass(client, server, func([]byte) {
+	p.pass(client, server, true, func([]byte) {
 		if doomed {
 			p.lost++
 			_ = client.Close()
@@ -126,11 +131,10 @@ func (p *Proxy) serve(client net.Conn) {
 	wg.Wait()
 }
 
-// pass copies from src to dst. It calls see with every piece before, under
-// the lock.
-func (p *Proxy) pass(dst, src net.Conn, see func(b []byte)) {
+// pass copies from src to dst, replies or requests. It calls see with every
+// piece before, under the lock.
+func (p *Proxy) pass(dst, src net.Conn, replies bool, see func(b []byte)) {
 	buf := make([]byte, 1<<20) // a request in one piece
-	reply := src.RemoteAddr().String() == p.target
 	for {
 		n, err := src.Read(buf)
 		if err != nil {
@@ -141,7 +145,7 @@ func (p *Proxy) pass(dst, src net.Conn, see func(b []byte)) {
 		p.set(func() {
 			see(buf[:n])
 			hole = p.hole
-			if reply {
+			if replies {
 				delay = p.delay
 			}
 		})
