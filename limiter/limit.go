@@ -86,8 +86,13 @@ var units = []struct {
 }
 
 // Rule is a compiled [Limit]: valid, with its defaults filled in, and turned
-// into integers. It is immutable and safe for concurrent use. Two rules of
-// the same name over the same key share a bucket.
+// into integers. It is immutable and safe for concurrent use.
+//
+// Two rules of the same name over the same key share a bucket, so that a limit
+// can be changed while it is in use: who was denied under the old limit waits
+// no longer than the new one has anybody wait. For that the bucket forgets
+// what the new limit cannot hold; so do not use different limits of one name
+// side by side, where the small one makes the large one forget.
 type Rule struct {
 	limit Limit
 	alg   algorithm

@@ -204,7 +204,10 @@ plans:
 policies:
 - {match: user.*, plan: free}
 - {match: ip.*, limits: 1/s, enforce_percent: 0}
+- {match: host.>, limits: 1/s}
 overrides:
+- {match: host.a, deny: true}
+- {match: host.*.b, deny: true}
 - {match: user.>, plan: free}
 - {match: ip.1, plan: free}
 - {match: ip.2, deny: true}
@@ -213,8 +216,8 @@ overrides:
 			`line 4: nobody has the plan "none"; leave it out, or name it in a policy or an override`,
 			`line 4: the limit "b" (2/s) can never bind, because "a" (1/s) is always reached before; leave it out`,
 			`line 7: policy "ip.*" is enforced for 0 % of its keys; to try it without denying, say mode: shadow`,
-			`line 10: override "ip.1" has no effect, because it changes the plan and no policy for its keys has one; give it limits, or the policy a plan`,
-			`line 12: override "org.>" has no effect, because no policy matches any of its keys`,
+			`line 13: override "ip.1" has no effect, because it changes the plan and no policy for its keys has one; give it limits, or the policy a plan`,
+			`line 15: override "org.>" has no effect, because no policy matches any of its keys`,
 		}},
 		{"slots of one tenant", document("tenant.*", "tenant.*.user.*", "tenant.*.api.>"), 2, nil},
 		{"slots apart", document("user.*", "ip.>", "endpoint.search"), 1, []string{

@@ -54,7 +54,14 @@ func (t *transaction) run(ctx context.Context, e *exchange, now time.Time, check
 			if !e.write(ctx, pipe, at) {
 				return nil
 			}
-			_, err = pipe.Exec(ctx)
+			cmds, err := pipe.Exec(ctx)
+			if redis.HasErrorPrefix(err, "EXECABORT") { // nothing ran, and the command that was refused knows why
+				for _, cmd := range cmds {
+					if cause := cmd.Err(); cause != nil && !redis.HasErrorPrefix(cause, "EXECABORT") {
+						return cause
+					}
+				}
+			}
 			return err
 		}, e.names...)
 		if !errors.Is(err, redis.TxFailedErr) {
