@@ -35,7 +35,7 @@ func Reason(err error) string {
 		return "oom"
 	case redis.IsNoReplicasError(err), redis.IsMasterDownError(err):
 		return "replicas"
-	case redis.IsClusterDownError(err), redis.IsTryAgainError(err), redis.HasErrorPrefix(err, "MOVED"), redis.HasErrorPrefix(err, "ASK"):
+	case redis.IsClusterDownError(err), redis.IsTryAgainError(err), errors.Is(err, errMoving), redis.HasErrorPrefix(err, "MOVED"), redis.HasErrorPrefix(err, "ASK"):
 		return "cluster"
 	case redis.IsAuthError(err), redis.IsPermissionError(err):
 		return "auth"

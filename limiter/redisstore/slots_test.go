@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,7 +43,10 @@ func testSlotsMove(t *testing.T, cluster *redistest.Cluster, strategy redisstore
 		keys  = 8
 		burst = 1_000_000
 	)
-	store := redisstore.NewStrategy(open(t, cluster.URL()), strategy, slog.New(slog.DiscardHandler))
+	_, addrs, _ := strings.Cut(cluster.URL(), "://")
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: strings.Split(addrs, ","), ContextTimeoutEnabled: true, ReadTimeout: time.Minute}) // patient, as the machine may be busy
+	t.Cleanup(func() { _ = rdb.Close() })
+	store := redisstore.NewStrategy(rdb, strategy, slog.New(slog.DiscardHandler))
 	year := limitertest.MustCompile(t, limiter.Limit{Rate: burst, Interval: limiter.MaxInterval})
 	other := limitertest.MustCompile(t, limiter.Limit{Name: "other", Rate: burst, Interval: limiter.MaxInterval})
 	key := func(i int) string { return fmt.Sprintf("move.%s.%d", strategy, i%keys) }

@@ -16,6 +16,9 @@ import (
 // reading and writing it. Nothing was charged.
 var ErrContended = errors.New("too many callers share a key for the strategy transaction; set RATELIMIT_REDIS_STRATEGY=script")
 
+// errMoving is returned while a slot of Redis Cluster is on its way.
+var errMoving = errors.New("the slot of a bucket is moving to another node of Redis Cluster; nothing was charged")
+
 // maxRaces is how many races a transaction loses before it gives up.
 const maxRaces = 64
 
@@ -44,7 +47,9 @@ func (t *transaction) decide(ctx context.Context, now time.Time, checks []limite
 // run tries until nobody has come in between.
 func (t *transaction) run(ctx context.Context, e *exchange, now time.Time, checks []limiter.Check, results []limiter.Result) error {
 	for race := 0; ; race++ {
+		asked := false
 		err := t.rdb.Watch(ctx, func(tx *redis.Tx) error {
+			asked = true
 			at, err := e.read(ctx, tx.Pipeline(), now)
 			if err != nil {
 				return err
@@ -64,6 +69,9 @@ func (t *transaction) run(ctx context.Context, e *exchange, now time.Time, check
 			}
 			return err
 		}, e.names...)
+		if err == nil && !asked { // the client was sent from node to node, and says nothing of it
+			return errMoving
+		}
 		if !errors.Is(err, redis.TxFailedErr) {
 			return err
 		}
