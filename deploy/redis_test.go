@@ -29,7 +29,7 @@ func startRedis(t *testing.T) *redistest.Server {
 
 func open(t *testing.T, url string) redis.UniversalClient {
 	t.Helper()
-	rdb, err := redisstore.Open(redisstore.Config{URL: url})
+	rdb, err := redisstore.Open(redisstore.Config{URL: url, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -159,8 +159,11 @@ func (c *Config) validate(r role) []error {
 
 func (c *Config) hasRedis() bool { return c.RedisURL != "" || c.RedisAddr != "" }
 
+// probeTimeout is how long a probe of Redis may take, which may have to connect.
+const probeTimeout = 500 * time.Millisecond
+
 func (c *Config) redis() redisstore.Config {
-	return redisstore.Config{URL: c.RedisURL, Addr: c.RedisAddr, Password: c.RedisPassword, DB: c.RedisDB, PoolSize: c.RedisPoolSize}
+	return redisstore.Config{URL: c.RedisURL, Addr: c.RedisAddr, Password: c.RedisPassword, DB: c.RedisDB, PoolSize: c.RedisPoolSize, Timeout: max(c.RedisTimeout, probeTimeout)}
 }
 
 // readable turns the errors of the env package, which name Go fields, into

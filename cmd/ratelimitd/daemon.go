@@ -141,9 +141,10 @@ func (d *Daemon) openStores() {
 		shared := redisstore.NewStrategy(rdb, d.cfg.RedisStrategy, d.log)
 		d.together = shared.Together
 		d.failover = failover.New(shared, d.memory, failover.Options{
-			Timeout: d.cfg.RedisTimeout,
-			Logger:  d.log.With("redis", d.cfg.redis().Where()),
-			OnError: errs.count,
+			Timeout:      d.cfg.RedisTimeout,
+			ProbeTimeout: max(d.cfg.RedisTimeout, probeTimeout),
+			Logger:       d.log.With("redis", d.cfg.redis().Where()),
+			OnError:      errs.count,
 		})
 		d.add(part{"failover", func(context.Context) error { d.failover.Close(); return nil }})
 		store = d.failover

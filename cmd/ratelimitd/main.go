@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // time zones of policies, where the machine has none
 )
 
 // version is set when the program is linked: -ldflags "-X main.version=1.2.3".

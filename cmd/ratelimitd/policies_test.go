@@ -163,7 +163,7 @@ policies:
 		if err != nil {
 			t.Fatalf("a check was not answered: %v", err)
 		}
-		return fmt.Sprintf("%t %s %t %s", res.Allowed, res.Source, res.Degraded, res.RetryAfter)
+		return fmt.Sprintf("%t %s %t %s", res.Allowed, res.Source, res.Degraded, res.RetryAfter.Round(time.Second))
 	}
 	expect := func(key, want string) {
 		t.Helper()

@@ -222,7 +222,7 @@ func TestUnreliableNetwork(t *testing.T) {
 		})
 	}
 	faults := []func(){
-		func() { proxy.Cut("evalsha") }, proxy.Heal, proxy.Reset, proxy.Heal, func() { proxy.Delay(30 * time.Millisecond) }, proxy.Heal, proxy.BlackHole, proxy.Heal,
+		proxy.Heal, func() { proxy.Cut("evalsha") }, proxy.Heal, proxy.Reset, proxy.Heal, func() { proxy.Delay(30 * time.Millisecond) }, proxy.Heal, proxy.BlackHole, proxy.Heal,
 	}
 	for i := 0; ctx.Err() == nil; i++ {
 		faults[i%len(faults)]()

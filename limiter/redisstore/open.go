@@ -36,6 +36,10 @@ type Config struct {
 
 	// PoolSize is the number of connections per server. 0 means 32.
 	PoolSize int
+
+	// Timeout bounds a command that has no deadline of its own. 0 means
+	// 100 ms.
+	Timeout time.Duration
 }
 
 // Open makes a client with the settings that a rate limiter needs: it never
@@ -113,6 +117,9 @@ func (c Config) options() (*redis.UniversalOptions, error) {
 	}
 	if c.PoolSize > 0 {
 		o.PoolSize = c.PoolSize
+	}
+	if c.Timeout > 0 {
+		o.ReadTimeout, o.WriteTimeout = c.Timeout, c.Timeout
 	}
 	o.MinIdleConns = min(o.MinIdleConns, o.PoolSize)
 	return o, nil

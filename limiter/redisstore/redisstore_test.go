@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 // open returns a client with the settings of production.
 func open(tb testing.TB, url string) redis.UniversalClient {
 	tb.Helper()
-	rdb, err := redisstore.Open(redisstore.Config{URL: url})
+	rdb, err := redisstore.Open(redisstore.Config{URL: url, Timeout: time.Minute}) // patient: the machine may be busy
 	if err != nil {
 		tb.Fatal(err)
 	}
