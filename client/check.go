@@ -30,7 +30,8 @@ func (c *Client) Peek(ctx context.Context, key string, opts ...CheckOption) (Res
 	return c.ask(ctx, wire.VerbPeek, key, opts)
 }
 
-// Reset fills the bucket of key.
+// Reset fills the bucket of key under the same limit that a Check would use, so
+// bring along what [WithRate] brought there.
 func (c *Client) Reset(ctx context.Context, key string, opts ...CheckOption) (Result, error) {
 	return c.ask(ctx, wire.VerbReset, key, opts)
 }

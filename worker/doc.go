@@ -45,10 +45,11 @@
 //     it denies is answered as allowed, with would_deny.
 //   - A peek and a reset have no cost of their own; one that names a cost other
 //     than 0 and 1 is refused rather than misunderstood.
-//   - A reset fills the buckets of the policy that counts. Without one, and
-//     without a limit in the request, it fills every bucket of the key that a
-//     request could have used: that of the default limit and that of inline
-//     limits.
+//   - A bucket belongs to a key and a limit. Each limit that comes with
+//     requests has a bucket of its own, so callers who bring different ones
+//     for a key do not disturb each other, and a reset, a refund or a peek of
+//     it brings the same limit along. Without one it is about the buckets of
+//     the policy that counts, or that of the default limit.
 //   - When [Worker.Stop] has returned nil, every message that the server gave
 //     to this worker has been answered.
 package worker

@@ -55,23 +55,19 @@ func (e *endpoint) describe(r *wire.Reply, demands []limiter.Demand, res *limite
 		i = res.Binding()
 	}
 	rule, level := demands[i].Rule, &res.Levels[i]
-	r.LimitName = rule.Name()
-	anyInline := e.worker.limits.anyInline
-	if rule == anyInline {
-		return // of which nobody knows the bounds
-	}
+	r.LimitName = nameOf(rule)
 	r.Limit = rule.Limit().Burst
 	r.Remaining = level.Remaining
 	r.ResetAfterMS = millis(level.ResetAfter)
 	r.WindowMS = millis(rule.Window())
-	if len(demands) == 1 || demands[len(demands)-1].Rule == anyInline {
+	if len(demands) == 1 {
 		return
 	}
 	r.Limits = make([]wire.LimitReply, len(demands))
 	for i := range demands {
 		rule, level := demands[i].Rule, &res.Levels[i]
 		r.Limits[i] = wire.LimitReply{
-			Name:         rule.Name(),
+			Name:         nameOf(rule),
 			Limit:        rule.Limit().Burst,
 			Remaining:    level.Remaining,
 			RetryAfterMS: millis(level.RetryAfter),

@@ -1,6 +1,9 @@
 package worker
 
 import (
+	"cmp"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -11,10 +14,23 @@ import (
 
 // Names of the limits that do not come from a policy. They keep the buckets
 // apart: what a key used up under one is not missing under the other.
+//
+// Limits that come with requests have names of their own each, behind the
+// prefix, so that callers who bring different ones for a key do not disturb
+// each other's buckets. Replies call all of them inlineName.
 const (
-	defaultName = "default"
-	inlineName  = "inline"
+	defaultName  = "default"
+	inlineName   = "inline"
+	inlinePrefix = inlineName + "--"
 )
+
+// nameOf returns the name of a rule as replies have it.
+func nameOf(r *limiter.Rule) string {
+	if strings.HasPrefix(r.Name(), inlinePrefix) {
+		return inlineName
+	}
+	return r.Name()
+}
 
 // Inline says whether requests may bring their own limits.
 type Inline uint8
@@ -39,23 +55,16 @@ type limits struct {
 	def      *limiter.Rule // nil if there is none
 	inline   Inline
 	rules    ruleCache
-
-	// anyInline stands for the inline limit of a reset that does not say
-	// which one: a reset fills the bucket under any rule of that name.
-	anyInline *limiter.Rule
 }
 
 func newLimits(policies *policy.Book, inline Inline, def limiter.Limit) (*limits, error) {
-	anyInline, err := limiter.Limit{Name: inlineName, Rate: 1, Interval: time.Second}.Compile()
-	if err != nil {
-		return nil, err
-	}
-	l := &limits{policies: policies, inline: inline, anyInline: anyInline}
+	l := &limits{policies: policies, inline: inline}
 	if def == (limiter.Limit{}) {
 		return l, nil
 	}
 	def.Name = defaultName
-	l.def, err = def.Compile()
+	rule, err := def.Compile()
+	l.def = rule
 	return l, err
 }
 
@@ -93,7 +102,6 @@ func (l *limits) resolve(space []limiter.Demand, verb wire.Verb, key string, r *
 	p := plan{demands: space}
 	if r.Rate != 0 {
 		rule, err := l.rules.compile(limiter.Limit{
-			Name:      inlineName,
 			Rate:      r.Rate,
 			Interval:  time.Duration(r.IntervalMicros) * time.Microsecond,
 			Burst:     r.Burst,
@@ -104,9 +112,6 @@ func (l *limits) resolve(space []limiter.Demand, verb wire.Verb, key string, r *
 	}
 	if l.def != nil {
 		p.demands = append(p.demands, limiter.Demand{Key: key, Rule: l.def, Cost: cost})
-	}
-	if l.inline != InlineNever && verb == wire.VerbReset {
-		p.demands = append(p.demands, limiter.Demand{Key: key, Rule: l.anyInline})
 	}
 	if len(p.demands) == 0 {
 		how := `bring one in the request, as in {"rate":5,"interval":"1s"}, or ask the operator for a policy or a default limit`
@@ -175,7 +180,7 @@ var outages = [...]limiter.Outage{
 	policy.OutageDeny:   limiter.OutageDeny,
 }
 
-// ruleCache remembers compiled limits. Requests bring the same few limits over
+// ruleCache remembers compiled inline limits. Requests bring the same few limits over
 // and over; should there be many, it starts afresh rather than grow.
 type ruleCache struct {
 	mu    sync.RWMutex
@@ -192,7 +197,12 @@ func (c *ruleCache) compile(limit limiter.Limit) (*limiter.Rule, error) {
 	if rule != nil {
 		return rule, nil
 	}
-	rule, err := limit.Compile()
+	named := limit
+	named.Name = inlinePrefix + strings.Join([]string{
+		strconv.FormatInt(limit.Rate, 36), strconv.FormatInt(limit.Interval.Microseconds(), 36),
+		strconv.FormatInt(cmp.Or(limit.Burst, limit.Rate), 36), cmp.Or(limit.Algorithm, limiter.TokenBucket),
+	}, "-")
+	rule, err := named.Compile()
 	if err != nil {
 		return nil, err
 	}

@@ -117,56 +117,54 @@ func TestPeekIsNotDenied(t *testing.T) {
 	})
 }
 
-func TestResetFillsWhatRequestsCouldHaveUsed(t *testing.T) {
-	const inline = `{"rate":1,"interval":"1m"}`
+func TestResetIsOfOneLimit(t *testing.T) {
+	const inline, other = `{"rate":1,"interval":"1m"}`, `{"rate":2,"interval":"1m"}`
 	for name, test := range map[string]struct {
-		options         Options
-		body            string
-		limit           int64 // of the reply
-		limitName       string
-		inlineLeft      int64
-		defaultDeducted int64
+		body                                  string
+		limit                                 int64 // of the reply
+		limitName                             string
+		inlineLeft, otherLeft, defaultsRemain int64
 	}{
-		"both":              {Options{DefaultLimit: perSecond, InlineLimits: InlineUnmatched}, ``, 5, "default", 1, 0},
-		"the inline one":    {Options{DefaultLimit: perSecond, InlineLimits: InlineUnmatched}, inline, 1, "inline", 1, 1},
-		"of unknown bounds": {Options{InlineLimits: InlineUnmatched}, ``, 0, "inline", 1, -1},
+		"the default one": {``, 5, "default", 0, 1, 5},
+		"the inline one":  {inline, 1, "inline", 1, 1, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				r := newRig(t, nil, test.options)
-				r.one("ratelimit.check.k", inline)
-				if test.defaultDeducted >= 0 {
-					r.one("ratelimit.check.k", ``)
+				r := newRig(t, nil, Options{DefaultLimit: perSecond, InlineLimits: InlineUnmatched})
+				for _, body := range []string{inline, other, ``} {
+					r.one("ratelimit.check.k", body)
 				}
 				got := r.one("ratelimit.reset.k", test.body)
 				if !got.Allowed || got.Limit != test.limit || got.Remaining != test.limit || got.LimitName != test.limitName {
 					t.Errorf("reset answered %+v, want limit and remaining %d of %q", got, test.limit, test.limitName)
 				}
-				if got := r.one("ratelimit.peek.k", inline); got.Remaining != test.inlineLeft {
-					t.Errorf("the inline bucket holds %d, want %d", got.Remaining, test.inlineLeft)
-				}
-				if test.defaultDeducted < 0 {
-					return
-				}
-				if got, want := r.one("ratelimit.peek.k", ``), 5-test.defaultDeducted; got.Remaining != want {
-					t.Errorf("the default bucket holds %d, want %d", got.Remaining, want)
+				for body, want := range map[string]int64{inline: test.inlineLeft, other: test.otherLeft, ``: test.defaultsRemain} {
+					if got := r.one("ratelimit.peek.k", body); got.Remaining != want {
+						t.Errorf("under %q the bucket holds %d, want %d", body, got.Remaining, want)
+					}
 				}
 			})
 		})
 	}
 }
 
-// Inline limits and the default limit have buckets of their own, and a key
-// keeps its bucket when its inline limit changes.
+// Limits that come with requests and the default limit have buckets of their
+// own, so whoever brings a small one does not make a large one forget.
 func TestBucketsAreApart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, nil, Options{DefaultLimit: perSecond, InlineLimits: InlineUnmatched})
 		r.one("ratelimit.check.k", `{"cost":5}`)
-		if got := r.one("ratelimit.check.k", `{"rate":10,"interval":"10s","cost":8}`); !got.Allowed || got.Remaining != 2 {
-			t.Errorf("got %+v, want 2 of 10 remaining", got)
+		large := `{"rate":1000,"interval":"24h","cost":100}`
+		for i := range 12 {
+			if got, want := r.one("ratelimit.check.k", large), i < 10; got.Allowed != want {
+				t.Fatalf("check %d of 100 of 1000 a day: %+v, want allowed %t", i, got, want)
+			}
+			r.one("ratelimit.check.k", `{"rate":1,"interval":"1ms"}`)
+			r.one("ratelimit.check.k", `{"rate":1000,"interval":"24h","burst":1}`)
+			r.one("ratelimit.check.k", `{"rate":1000,"interval":"24h","algorithm":"fixed_window"}`)
 		}
-		if got := r.one("ratelimit.peek.k", `{"rate":20,"interval":"20s"}`); got.Remaining != 12 {
-			t.Errorf("under a limit of 20/20s got %+v, want 12 remaining", got)
+		if got := r.one("ratelimit.peek.k", `{"rate":1000,"interval":"24h","burst":1000}`); got.Remaining != 0 {
+			t.Errorf("the same limit in other words has %d left, want 0", got.Remaining)
 		}
 	})
 }
