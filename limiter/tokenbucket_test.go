@@ -176,7 +176,7 @@ func TestModestDemandIsNeverDenied(t *testing.T) {
 			need.Add(need, big.NewInt(l.Rate-1)).Quo(need, big.NewInt(l.Rate))
 			us := need.Int64()
 			if us > 1e15 {
-				t.Skip("longer than a clock goes")
+				return // longer than a clock goes
 			}
 			now += (us + tick - 1) / tick * tick
 			if res := c.ask(limiter.Take, cost, now); !res.Allowed {
@@ -205,7 +205,7 @@ func TestRetryAfterIsTrue(t *testing.T) {
 		}
 		us := res.RetryAfter().Microseconds()
 		if us <= 0 || us > 1<<61 {
-			t.Skip("longer than a clock goes")
+			return // longer than a clock goes
 		}
 		ms := (us + 999) / 1000 * 1000
 		for wait, want := range map[int64]bool{us - 1: false, us: true, ms - 1000: false, ms: true} {
