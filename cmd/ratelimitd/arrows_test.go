@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -71,6 +72,7 @@ var gates = map[string]struct {
 var stdOnly = []string{"limiter", "limiter/batch", "limiter/memstore", "client/wire", "lua"}
 
 func TestArrows(t *testing.T) {
+	missing := maps.Clone(arrows)
 	for _, p := range listPackages(t) {
 		if len(p.GoFiles) == 0 {
 			continue // tests only
@@ -91,12 +93,12 @@ func TestArrows(t *testing.T) {
 				t.Errorf("%s imports %s, but must get by with the standard library", name, imp)
 			}
 		}
-		delete(arrows, name)
+		delete(missing, name)
 		if p.Doc == "" {
 			t.Errorf("package %s has no package comment", name)
 		}
 	}
-	for name := range arrows {
+	for name := range missing {
 		t.Errorf("package %s is in the plan of the house, but not there", name)
 	}
 }
