@@ -45,7 +45,7 @@ const (
 const (
 	// HeaderTimeout carries the time that the caller is going to wait, in
 	// whole milliseconds from when it sends. A worker that finds the request
-	// older than that drops it unanswered and uncharged.
+	// older than that answers CodeDeadlineExceeded and charges nothing.
 	HeaderTimeout = "Ratelimit-Timeout-Ms"
 
 	// HeaderError and HeaderErrorCode mark a reply as an error, the way the
