@@ -133,6 +133,9 @@ const (
 	// SourcePolicy is nowhere: the answer is what was to be said without a
 	// decision, see Check.OnOutage.
 	SourcePolicy
+	// SourceDenyCache is the memory of one process too, but of what the shared
+	// store has said: a denial that is still in force.
+	SourceDenyCache
 )
 
 // String returns the word that stands for the source on the wire.
@@ -144,13 +147,15 @@ func (s Source) String() string {
 		return "memory"
 	case SourcePolicy:
 		return "policy"
+	case SourceDenyCache:
+		return "deny_cache"
 	}
 	return "none"
 }
 
 // Shared reports whether every process that asks the store sees this
-// decision. An answer from elsewhere is degraded.
-func (s Source) Shared() bool { return s == SourceRedis }
+// decision, or what it follows from. An answer from elsewhere is degraded.
+func (s Source) Shared() bool { return s == SourceRedis || s == SourceDenyCache }
 
 // Level is what one bucket looks like after a check was decided.
 type Level struct {
@@ -186,6 +191,15 @@ type Result struct {
 	// Levels has an element for each demand of the check, in its order.
 	// Stores append to Levels[:0], so a caller can reuse the space.
 	Levels []Level
+
+	// Now is when the check was decided by the clock of the store, in
+	// microseconds since the Unix epoch.
+	Now int64
+
+	// States are, of a denied check, what its buckets were like at Now, in the
+	// order of the demands, for whoever wants to work out what the store would
+	// say a little later; of others it is empty. Its space is reused as well.
+	States []State
 }
 
 // RetryAfter returns the time after which the whole check would be granted if

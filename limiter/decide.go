@@ -8,8 +8,8 @@ package limiter
 // The check must be valid. The script in Redis makes the same decisions;
 // limitertest holds the two together.
 func Decide(c *Check, states []State, now int64, res *Result) {
-	res.Allowed = true
-	res.Levels = res.Levels[:0]
+	res.Allowed, res.Now = true, now
+	res.Levels, res.States = res.Levels[:0], res.States[:0]
 	if c.Op != Take {
 		for i := range c.Demands {
 			d := &c.Demands[i]
@@ -27,6 +27,9 @@ func Decide(c *Check, states []State, now int64, res *Result) {
 		if !d.Rule.alg.has(states[i], d.Cost, now) {
 			res.Allowed = false
 		}
+	}
+	if !res.Allowed {
+		res.States = append(res.States, states[:len(c.Demands)]...)
 	}
 	for i := range c.Demands {
 		d := &c.Demands[i]

@@ -296,6 +296,8 @@ func (s *scanner) source() string {
 		return "memory"
 	case "policy":
 		return "policy"
+	case "deny_cache":
+		return "deny_cache"
 	}
 	return string(text)
 }

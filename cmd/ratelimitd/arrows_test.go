@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"limiter/redisstore/redistest": {},
 	"limiter/memstore":             {"limiter"},
 	"limiter/batch":                {"limiter"},
+	"limiter/denycache":            {"limiter"},
 	"limiter/failover":             {"limiter"},
 	"limiter/policy":               {"limiter"},
 	"limiter/limitertest":          {"limiter"},
@@ -69,7 +70,7 @@ var gates = map[string]struct {
 }
 
 // stdOnly are the packages that import the standard library and ours only.
-var stdOnly = []string{"limiter", "limiter/batch", "limiter/memstore", "client/wire", "lua"}
+var stdOnly = []string{"limiter", "limiter/batch", "limiter/denycache", "limiter/memstore", "client/wire", "lua"}
 
 func TestArrows(t *testing.T) {
 	missing := maps.Clone(arrows)
