@@ -220,6 +220,9 @@ func (q *request) start(c *call) {
 		c.Done(&limiter.Result{Allowed: !c.plan.deny, Source: limiter.SourcePolicy}, nil)
 		return
 	}
+	if w.denials.answer(c) {
+		return
+	}
 	if err := w.queue.Submit(c); err != nil {
 		c.Done(nil, err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/limiter/batch"
+	"github.com/quotaworker/ratelimit/limiter/denycache"
 	"github.com/quotaworker/ratelimit/limiter/policy"
 )
 
@@ -56,6 +57,11 @@ type Options struct {
 	// because the store keeps them apart. Nil means that all can.
 	Together func(keys []string) error
 
+	// Denials is the deny cache before the store that the queue asks, if there
+	// is one. The worker asks it before a check is queued, and tells the other
+	// workers what they should know of it.
+	Denials *denycache.Cache
+
 	// MaxAge is how long a check may wait for its decision if the message does
 	// not say how long the caller waits. 0 means DefaultMaxAge.
 	MaxAge time.Duration
@@ -81,6 +87,7 @@ type Worker struct {
 	maxAge  time.Duration
 	status  func() Status
 	joined  func(keys []string) error
+	denials *denials // nil without a cache
 	metrics *metrics
 	log     *throttledLog
 	svc     micro.Service
@@ -142,7 +149,11 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 	// Before the service is added, because the service wraps the handler that
 	// it finds; one that is set later would cut it off.
 	w.handleErrors()
-	if err := w.serve(o.Version, o.Instance); err != nil {
+	if w.denials, err = w.openDenials(o.Denials); err == nil {
+		err = w.serve(o.Version, o.Instance)
+	}
+	if err != nil {
+		w.denials.close()
 		w.metrics.unregister(o.Registerer)
 		return nil, fmt.Errorf("worker: %w", err)
 	}

@@ -19,10 +19,10 @@ const module = "github.com/quotaworker/ratelimit"
 // meet, and cmd is the one place where things are built. A package that is not
 // here must be added, which is the moment to ask where it belongs.
 var arrows = map[string][]string{
-	"cmd/ratelimitd": {"worker", "worker/natsembed", "worker/policykv", "client", "client/httpbridge", "limiter", "limiter/batch", "limiter/failover", "limiter/memstore", "limiter/policy", "limiter/redisstore"},
+	"cmd/ratelimitd": {"worker", "worker/natsembed", "worker/policykv", "client", "client/httpbridge", "limiter", "limiter/batch", "limiter/denycache", "limiter/failover", "limiter/memstore", "limiter/policy", "limiter/redisstore"},
 	"cmd/ratelimit":  {"client", "client/wire", "limiter/policy", "worker/policykv"},
 
-	"worker":           {"client/wire", "limiter", "limiter/batch", "limiter/policy"},
+	"worker":           {"client/wire", "limiter", "limiter/batch", "limiter/denycache", "limiter/policy"},
 	"worker/policykv":  {"limiter/policy"},
 	"worker/natsembed": {},
 

@@ -187,8 +187,8 @@ func (c *Cache) knownTogether(at time.Time, check *limiter.Check, res *limiter.R
 	for i := range check.Demands {
 		d := &check.Demands[i]
 		var ok bool
-		// A look that is a part of the check leaves a bucket as it is which
-		// taking would mend, see limiter.Rule.Open: not to be worked out here.
+		// Of a bucket that is only looked at nothing is remembered: it may be
+		// one that taking would have mended, see limiter.Rule.Open.
 		if views[i], ok = c.table.look(c.table.hash(d), d, local); !ok || d.Cost == 0 {
 			return false
 		}
@@ -304,6 +304,9 @@ func (c *Cache) learn(sent time.Time, checks []limiter.Check, results []limiter.
 		default:
 			for j := range check.Demands {
 				d := &check.Demands[j]
+				if d.Cost == 0 {
+					continue // see knownTogether
+				}
 				c.table.put(d, entry{
 					mark:    d.Rule.Mark(res.States[j], res.Now),
 					decided: res.Now,

@@ -71,13 +71,7 @@ func TestConformance(t *testing.T) {
 
 // TestTwin: one that asks through a cache is answered as if there was none.
 func TestTwin(t *testing.T) {
-	cache := newTimed(memstore.New(memstore.Options{}))
-	limitertest.Twin(t, memstore.New(memstore.Options{}), cache)
-	if s := cache.Stats(); s.Hits < 50 {
-		t.Errorf("%d checks were answered by the cache, so this says nothing", s.Hits)
-	} else {
-		t.Logf("%+v", s)
-	}
+	limitertest.Twin(t, memstore.New(memstore.Options{}), newTimed(memstore.New(memstore.Options{})))
 }
 
 // TestRedis is both before the store that is meant.
@@ -93,10 +87,10 @@ func TestRedis(t *testing.T) {
 	})
 	t.Run("Twin", func(t *testing.T) {
 		server.MustDo("FLUSHALL")
-		cache := newTimed(redisstore.New(rdb))
-		limitertest.Twin(t, memstore.New(memstore.Options{}), cache)
-		if s := cache.Stats(); s.Hits < 50 {
-			t.Errorf("%d checks were answered by the cache, so this says nothing", s.Hits)
-		}
+		limitertest.Twin(t, memstore.New(memstore.Options{}), newTimed(redisstore.New(rdb)))
+	})
+	t.Run("Trace", func(t *testing.T) {
+		server.MustDo("FLUSHALL")
+		trace(t, memstore.New(memstore.Options{}), newTimed(redisstore.New(rdb)))
 	})
 }
