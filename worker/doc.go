@@ -14,6 +14,12 @@
 // after the other, so a handler that waited for a store would be the ceiling
 // of the whole worker. The reply is published by the queue's loop.
 //
+// A check that the deny cache knows to be denied ([Options].Denials) is answered
+// by the handler. The workers tell each other on [DenialsSubject] what their
+// caches must know: which buckets were refilled, before that is answered, and
+// which deny again and again. What is lost there costs nothing but a denial that
+// ends up to a second late.
+//
 // # What a worker promises
 //
 //   - A denial is a reply; an error reply says that no decision was made. It
