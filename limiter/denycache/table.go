@@ -113,6 +113,7 @@ func (t *table) put(d *limiter.Demand, e entry, local int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e.decided <= s.barrier && local-s.raised < int64(Life) {
+		t.removeLocked(s, e.hash, d, e.decided) // it is older still
 		return false
 	}
 	i := s.find(e.hash, d)
