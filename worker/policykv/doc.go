@@ -12,8 +12,8 @@
 // policies in force as they were; the log and the status of the book say so,
 // and Watch goes on trying. The revision in that status is the one of the key.
 //
-// A worker that starts while the newest version has errors takes the newest
-// one without, so that it decides as those that were there before it.
+// A worker that starts, or comes back, while the newest version has errors takes
+// the newest one without, so that it decides as those that were there all along.
 //
 // An operator changes the key, knowing which version it is that changes:
 //
@@ -22,7 +22,9 @@
 //	revision, err := store.Put(ctx, text, now.Revision) // ErrChanged if it is another one by now
 //
 // One document is one message, so it can be as long as the max_payload of the
-// server lets it, 1 MB if nothing else was said.
+// server lets it: 1 MB if nothing else was said, which is some 20,000 patterns.
+// A server can allow up to 8 MB, as much as a document may have anyway; longer
+// ones than the server takes are for a file at each worker.
 package policykv
 
 const (
