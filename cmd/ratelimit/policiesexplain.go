@@ -41,7 +41,7 @@ how to try a policy before it is put.`,
 				return err
 			}
 			defer s.close()
-			v, err := s.Get(s.ctx)
+			v, err := s.get()
 			if err != nil {
 				return p.bucketFailure(err)
 			}
