@@ -18,7 +18,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/quotaworker/ratelimit/client"
+	"github.com/quotaworker/ratelimit/client/httpbridge"
 	"github.com/quotaworker/ratelimit/limiter/redisstore/redistest"
+	"github.com/quotaworker/ratelimit/worker"
 )
 
 // policyFile is a file of policies that can be replaced.
@@ -141,6 +143,54 @@ func TestPoliciesAreLive(t *testing.T) {
 	eventually(t, "the mended file counts", time.Second, func() bool { return limitOf() == 30 })
 	eventually(t, "health knows it", 5*time.Second, func() bool { // it is remembered for a while
 		return strings.Contains(get(t, d.httpURL+"/health"), `"policies":{"status":"healthy","message":"1 policies, revision sha256:`)
+	})
+}
+
+func TestPoliciesHealth(t *testing.T) {
+	has := func(revision, problem string) worker.Status {
+		return worker.Status{Backend: "redis", Policies: 3, PoliciesRevision: revision, PoliciesError: problem}
+	}
+	for _, tt := range []struct {
+		name    string
+		workers []worker.Status
+		want    string
+	}{
+		{"no policies anywhere", []worker.Status{has("", ""), has("", "")}, " "},
+		{"nobody answers", nil, " "},
+		{"one version", []worker.Status{has("7", ""), has("7", "")}, "healthy 3 policies, revision 7"},
+		{"two versions", []worker.Status{has("7", ""), has("8", ""), has("8", "")}, "degraded 3 workers go by 2 different versions of the policies"},
+		{"one without the setting", []worker.Status{has("7", ""), has("", "")},
+			"degraded 1 of 2 workers have no policies: give all workers the same RATELIMIT_POLICIES or RATELIMIT_POLICIES_KV"},
+		{"one that could not load any", []worker.Status{has("7", ""), has("", "no bucket")}, "degraded 1 of 2 workers have no policies: no bucket"},
+		{"nobody could load any", []worker.Status{has("", "no bucket"), has("", "no bucket")}, "degraded 2 of 2 workers have no policies: no bucket"},
+		{"everything at once", []worker.Status{has("7", "line 3"), has("8", ""), has("", "no bucket"), has("", "")},
+			"degraded 1 of 4 workers keep older policies, because the last version cannot be used: line 3; " +
+				"1 of 4 workers have no policies: no bucket; " +
+				"1 of 4 workers have no policies: give all workers the same RATELIMIT_POLICIES or RATELIMIT_POLICIES_KV; " +
+				"2 workers go by 2 different versions of the policies"},
+	} {
+		services := make(map[string]httpbridge.ServiceHealth)
+		addPoliciesHealth(services, tt.workers)
+		if got := fmt.Sprintf("%s %s", services["policies"].Status, services["policies"].Message); got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestWorkerWithoutPolicies asks a bridge about three workers: one has
+// policies, one was not told of any, and one looks for them where none are.
+func TestWorkerWithoutPolicies(t *testing.T) {
+	url, redis := startNATS(t), "REDIS_URL="+redistest.Start(t).URL()
+	f := newPolicyFile(t, "policies: [{match: user.*, limits: 10/h}]")
+	start(t, roleWorker, "NATS_URL="+url, redis, f.setting())
+	start(t, roleWorker, "NATS_URL="+url, redis)
+	start(t, roleWorker, "NATS_URL="+url, redis, "RATELIMIT_POLICIES_KV=limits")
+	bridge := start(t, roleBridge, "NATS_URL="+url)
+	eventually(t, "health knows all three", 10*time.Second, func() bool {
+		h := get(t, bridge.httpURL+"/health")
+		return strings.Contains(h, `"policies":{"status":"degraded"`) &&
+			strings.Contains(h, "1 of 3 workers have no policies: give all workers the same") &&
+			strings.Contains(h, "1 of 3 workers have no policies: the NATS server has no JetStream")
 	})
 }
 
