@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -233,58 +232,6 @@ policies:
 	expect("memory.2", "false memory true 1h0m0s")
 	server.Restart()
 	eventually(t, "Redis answers", 5*time.Second, func() bool { return ask("login.2") == "true redis false 0s" })
-}
-
-// TestPoliciesChangeUnderLoad changes a policy a hundred times while fifty
-// callers ask three workers for one key: no check fails, together they admit at
-// most what the larger limit does, and each change is everywhere in a second.
-func TestPoliciesChangeUnderLoad(t *testing.T) {
-	const changes = 100
-	text := func(rate int) string { return fmt.Sprintf("policies: [{match: hot, limits: %d/s}]", rate) }
-	f := newPolicyFile(t, text(50))
-	redis := redistest.Start(t).URL()
-	url := startNATS(t)
-	var workers []*Daemon
-	for range 3 {
-		workers = append(workers, start(t, roleWorker, "NATS_URL="+url, "REDIS_URL="+redis, f.setting(), "RATELIMIT_REDIS_TIMEOUT=5s"))
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	var load tally
-	done := make(chan struct{})
-	begin := time.Now()
-	go func() {
-		defer close(done)
-		hammer(ctx, t, url, 50, time.Millisecond, &load)
-	}()
-	var slowest time.Duration
-	for i := range changes {
-		before := make([]string, len(workers))
-		for j, w := range workers {
-			before[j] = w.policies.Status().Revision
-		}
-		f.write(text([]int{100, 50}[i%2]))
-		changed := time.Now()
-		eventually(t, "the change is everywhere", time.Second, func() bool {
-			for j, w := range workers {
-				if w.policies.Status().Revision == before[j] {
-					return false
-				}
-			}
-			return true
-		})
-		slowest = max(slowest, time.Since(changed))
-	}
-	stop()
-	<-done
-	most := 100 + 100*time.Since(begin).Seconds()
-	least := 0.9 * 50 * time.Since(begin).Seconds()
-	t.Logf("%d changes, the slowest everywhere after %s; %s of at most %.0f", changes, slowest, &load, most)
-	if load.failed.Load() > 0 || load.degraded.Load() > 0 {
-		t.Errorf("failed or degraded: %s", &load)
-	}
-	if got := float64(load.admitted.Load()); got > most || got < least {
-		t.Errorf("admitted %.0f, want between %.0f and %.0f", got, least, most)
-	}
 }
 
 // TestCheckAll takes a user and an address together, in Redis.
