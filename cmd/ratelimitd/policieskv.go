@@ -23,7 +23,7 @@ func (d *Daemon) openPoliciesKV() error {
 	if d.cfg.PoliciesKV == "" {
 		return nil
 	}
-	nc, err := d.connect("policies", nats.RetryOnFailedConnect(d.role == roleWorker))
+	nc, err := d.connect("policies", nats.CustomInboxPrefix(policykv.InboxPrefix), nats.RetryOnFailedConnect(d.role == roleWorker))
 	if err != nil {
 		return err
 	}

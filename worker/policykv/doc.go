@@ -4,6 +4,8 @@
 //
 // A worker follows the key:
 //
+//	nc, err := nats.Connect(url, nats.CustomInboxPrefix(policykv.InboxPrefix))
+//	js, err := jetstream.New(nc)
 //	book := policy.NewBook()
 //	go policykv.Watch(ctx, js, policykv.DefaultBucket, book, log) // wait for it
 //
@@ -33,6 +35,11 @@ const (
 
 	// Key is the key in it that holds the document.
 	Key = "policies.yaml"
+
+	// InboxPrefix is where the answers to one who follows the bucket should
+	// come in. Inboxes of their own mean that a worker need not be allowed to
+	// listen to the answers that callers get.
+	InboxPrefix = "_INBOX_policies"
 
 	// History is how many versions a bucket keeps that Create makes.
 	History = 20
