@@ -185,12 +185,40 @@ func TestWorkerWithoutPolicies(t *testing.T) {
 	start(t, roleWorker, "NATS_URL="+url, redis)
 	start(t, roleWorker, "NATS_URL="+url, redis, "RATELIMIT_POLICIES_KV=limits")
 	bridge := start(t, roleBridge, "NATS_URL="+url)
+	for _, from := range []string{"file " + f.path, "none", "bucket limits"} {
+		if info := serviceInfo(t, bridge.clientNC); !strings.Contains(info, `"policies":"`+from+`"`) {
+			t.Errorf("the metadata of the services do not say policies: %s\n%s", from, info)
+		}
+	}
 	eventually(t, "health knows all three", 10*time.Second, func() bool {
 		h := get(t, bridge.httpURL+"/health")
 		return strings.Contains(h, `"policies":{"status":"degraded"`) &&
 			strings.Contains(h, "1 of 3 workers have no policies: give all workers the same") &&
 			strings.Contains(h, "1 of 3 workers have no policies: the NATS server has no JetStream")
 	})
+}
+
+// serviceInfo returns what the workers answer to `nats micro info`.
+func serviceInfo(t *testing.T, nc *nats.Conn) string {
+	t.Helper()
+	inbox := nc.NewRespInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := nc.PublishRequest("$SRV.INFO.ratelimit", inbox, nil); err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for range 3 {
+		msg, err := sub.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(msg.Data)
+	}
+	return all.String()
 }
 
 // TestOnOutage kills Redis and asks by policies that differ in what they want

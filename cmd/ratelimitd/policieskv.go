@@ -52,6 +52,17 @@ func (d *Daemon) openPoliciesKV() error {
 	return nil
 }
 
+// policiesFrom says where the policies come from.
+func (c *Config) policiesFrom() string {
+	switch {
+	case c.Policies != "":
+		return "file " + c.Policies
+	case c.PoliciesKV != "":
+		return "bucket " + c.PoliciesKV
+	}
+	return "none"
+}
+
 var bucketName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
 // validatePolicies checks the settings about the bucket with the policies.
