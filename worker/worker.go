@@ -40,6 +40,10 @@ type Options struct {
 	// service. Empty leaves it out.
 	Instance string
 
+	// Metadata is what else the metadata of the service says, for people who
+	// look at it with `nats micro info`.
+	Metadata map[string]string
+
 	// Policies say whose limit counts before the limit in a request and the
 	// default one do. They may change at any time. Nil means that there are
 	// none.
@@ -147,7 +151,7 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 	// Before the service is added, because the service wraps the handler that
 	// it finds; one that is set later would cut it off.
 	w.handleErrors()
-	if err := w.serve(o.Version, o.Instance); err != nil {
+	if err := w.serve(&o); err != nil {
 		w.metrics.unregister(o.Registerer)
 		return nil, fmt.Errorf("worker: %w", err)
 	}
