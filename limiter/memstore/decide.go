@@ -7,64 +7,89 @@ import (
 	"github.com/quotaworker/ratelimit/limiter"
 )
 
-// group is a few checks that are decided under one set of locks.
+// target is the bucket of a demand, and what is known of it.
+type target struct {
+	bucket
+	home   *shard
+	found  found
+	before limiter.State
+	stale  bool // its mark must be written in any case
+}
+
+// space is what a group of checks is decided in.
 //
 // What a check costs in a large store is to wait for memory. A processor waits
 // for many places at once, if it is told of all of them before it needs the
 // first; so a group looks at what it will need before it decides.
-type group struct {
-	targets [groupSize]target
-	n       int
-	set     uint64 // shards to lock, a bit each
+type space struct {
+	targets []target
+	states  []limiter.State
 }
 
 // groupSize is how many demands a group has at most. One check always fits.
 const groupSize = 2 * limiter.MaxDemands
 
-// target is the bucket of a demand, and where to find it.
-type target struct {
-	bucket
-	home *shard
+// decideOne decides a check of one demand. Its space is small because to clear
+// it takes time as well.
+func (s *Store) decideOne(checks []limiter.Check, results []limiter.Result, now int64) {
+	var (
+		targets [1]target
+		states  [1]limiter.State
+	)
+	s.decideGroup(space{targets[:], states[:]}, checks, results, now)
 }
 
-// decide decides the first few checks, and returns how many.
-func (s *Store) decide(checks []limiter.Check, results []limiter.Result, now int64) int {
-	var g group
-	n := 0
-	for n < len(checks) && g.n+len(checks[n].Demands) <= groupSize {
-		s.aim(&g, checks[n].Demands)
-		n++
-	}
-	s.lock(g.set)
-	if n > 1 {
-		g.touch()
-	}
-	targets := g.targets[:g.n]
-	for i := range checks[:n] {
-		c := &checks[i]
-		decideOne(c, targets[:len(c.Demands)], now, &results[i])
-		targets = targets[len(c.Demands):]
-	}
-	s.unlock(g.set)
-	return n
-}
-
-// aim adds the buckets of one check.
-func (s *Store) aim(g *group, demands []limiter.Demand) {
-	for i := range demands {
-		d := &demands[i]
-		t := &g.targets[g.n]
-		t.key, t.name = d.Key, s.names.number(d.Rule.Name())
-		if t.name == 0 || len(t.key) > longestKey {
-			t.key, t.name = digest(d.Key, d.Rule.Name()), 0
+func (s *Store) decideMany(checks []limiter.Check, results []limiter.Result, now int64) {
+	var (
+		targets [groupSize]target
+		states  [limiter.MaxDemands]limiter.State
+	)
+	for len(checks) > 0 {
+		n, demands := 0, 0
+		for n < len(checks) && demands+len(checks[n].Demands) <= groupSize {
+			demands += len(checks[n].Demands)
+			n++
 		}
-		hash := maphash.String(s.seed, t.key)
-		t.tag = tagOf(hash, t.name)
-		home := hash >> (64 - shardBits)
-		t.home = &s.shards[home]
-		g.set |= 1 << home
-		g.n++
+		s.decideGroup(space{targets[:demands], states[:]}, checks[:n], results[:n], now)
+		checks, results = checks[n:], results[n:]
 	}
+}
+
+// decideGroup decides checks under one set of locks.
+func (s *Store) decideGroup(sp space, checks []limiter.Check, results []limiter.Result, now int64) {
+	var set uint64 // shards to lock, a bit each
+	targets := sp.targets
+	for i := range checks {
+		for j := range checks[i].Demands {
+			set |= 1 << s.aim(&targets[0], &checks[i].Demands[j])
+			targets = targets[1:]
+		}
+	}
+	s.lock(set)
+	if targets = sp.targets; len(targets) > 1 {
+		look(targets)
+	}
+	for i := range checks {
+		n := len(checks[i].Demands)
+		decide(&checks[i], targets[:n], sp.states[:n], now, &results[i])
+		targets = targets[n:]
+	}
+	s.unlock(set)
+}
+
+// aim finds out which bucket a demand is about, and returns the number of its
+// shard.
+func (s *Store) aim(t *target, d *limiter.Demand) (home uint64) {
+	t.found = found{}
+	t.key, t.name = d.Key, s.names.number(d.Rule.Name())
+	if t.name == 0 || len(t.key) > longestKey {
+		t.key, t.name = digest(d.Key, d.Rule.Name()), 0
+	}
+	hash := maphash.String(s.seed, t.key)
+	t.tag = tagOf(hash, t.name)
+	home = hash >> (64 - shardBits)
+	t.home = &s.shards[home]
+	return home
 }
 
 // lock takes locks in the order of the shards, so that two groups can never
@@ -81,43 +106,32 @@ func (s *Store) unlock(set uint64) {
 	}
 }
 
-func (g *group) touch() {
-	for i := range g.targets[:g.n] {
-		t := &g.targets[i]
-		t.home.touchIndex(&t.bucket)
+// look has the processor fetch the buckets.
+func look(targets []target) {
+	for i := range targets {
+		targets[i].home.touch(&targets[i].bucket)
 	}
-	for i := range g.targets[:g.n] {
-		t := &g.targets[i]
-		t.home.touch(&t.bucket)
+	for i := range targets {
+		targets[i].found = targets[i].home.guess(&targets[i].bucket)
 	}
 }
 
-// decideOne decides a check under the locks of all its buckets.
-func decideOne(c *limiter.Check, targets []target, now int64, res *limiter.Result) {
-	var (
-		states [limiter.MaxDemands]limiter.State
-		finds  [limiter.MaxDemands]found
-		stale  uint32 // states to write in any case, a bit each
-	)
+// decide decides a check under the locks of all its buckets.
+func decide(c *limiter.Check, targets []target, states []limiter.State, now int64, res *limiter.Result) {
 	for i := range targets {
 		t := &targets[i]
-		finds[i] = t.home.find(&t.bucket)
-		if finds[i].record == nil {
-			continue // full
+		t.before, t.stale = limiter.State{}, false
+		if t.found = t.home.find(&t.bucket, &t.found); t.found.record != nil {
+			t.before, t.stale = c.Demands[i].Rule.Open(t.found.record.mark(), now)
 		}
-		var old bool
-		states[i], old = c.Demands[i].Rule.Open(finds[i].record.mark(), now)
-		if old && c.Takes(i) {
-			stale |= 1 << i
-		}
+		states[i] = t.before
 	}
-	before := states
-	limiter.Decide(c, states[:len(targets)], now, res)
+	limiter.Decide(c, states, now, res)
 	res.Source = limiter.SourceMemory
 	for i := range targets {
-		if states[i] != before[i] || stale&(1<<i) != 0 || c.Op == limiter.Reset {
-			t := &targets[i]
-			t.home.put(&t.bucket, finds[i], c.Demands[i].Rule.Mark(states[i], now), now)
+		t := &targets[i]
+		if states[i] != t.before || t.stale && c.Takes(i) || c.Op == limiter.Reset {
+			t.home.put(&t.bucket, t.found, c.Demands[i].Rule.Mark(states[i], now), now)
 		}
 	}
 }

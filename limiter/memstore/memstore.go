@@ -92,20 +92,24 @@ func New(o Options) *Store {
 }
 
 // Take implements limiter.Store. It never blocks for long and ignores ctx.
-func (s *Store) Take(ctx context.Context, checks []limiter.Check, results []limiter.Result) error {
-	return s.TakeAt(ctx, s.start.Add(time.Since(s.start)), checks, results)
+func (s *Store) Take(_ context.Context, checks []limiter.Check, results []limiter.Result) error {
+	return s.take((s.start.UnixNano()+int64(time.Since(s.start)))/1e3, checks, results)
 }
 
 // TakeAt is Take at a given time. Tests and simulations pass their own; it
 // should not be mixed with Take on one store, whose clock is the real one.
 func (s *Store) TakeAt(_ context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error {
+	return s.take(now.UnixMicro(), checks, results)
+}
+
+func (s *Store) take(now int64, checks []limiter.Check, results []limiter.Result) error {
 	if err := limiter.Prepare(checks, results); err != nil {
 		return err
 	}
-	us := now.UnixMicro()
-	for len(checks) > 0 {
-		n := s.decide(checks, results, us)
-		checks, results = checks[n:], results[n:]
+	if len(checks) == 1 && len(checks[0].Demands) == 1 {
+		s.decideOne(checks, results, now)
+	} else {
+		s.decideMany(checks, results, now)
 	}
 	return nil
 }

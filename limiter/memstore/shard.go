@@ -17,8 +17,8 @@ type shard struct {
 	evicted uint64
 	changes uint64 // grows when a record is added, moved or dropped
 	hand    hand
-	updates uint8 // since the hand moved for one
-	touched byte  // see touch
+	updates uint8 // of marks, for the sweep
+	touched byte  // so that reading has a purpose, see touch
 
 	room int          // how many buckets fit; constant
 	seed maphash.Seed // constant
@@ -32,60 +32,66 @@ type hand struct{ segment, slot int }
 const (
 	// A new bucket moves the hand over two, so that the past runs out while
 	// the store grows; on a full shard over as many as it takes to find one
-	// that is nearly full. An update moves it every so often, so that a store
-	// that was large becomes small again.
-	lookPerInsert = 2
-	lookWhenFull  = 16
-	updatesToLook = 8
+	// that is nearly full. Updates move it as well, so that a store that was
+	// large becomes small again: once for many of them, because to wait for
+	// four buckets takes no longer than for one.
+	lookPerInsert  = 2
+	lookWhenFull   = 16
+	updatesPerLook = 32
+	lookPerUpdates = 4
 )
 
-// found is a record that find returned. It is of use until changes differs.
+// found is a record of which find says that it is that of a bucket. It is of
+// use until changes differs.
 type found struct {
 	record  record // nil if there is none
 	changes uint64
 	slot    int
-	place   place
 }
 
-// find looks for the record of a bucket.
-func (sh *shard) find(b *bucket) found {
+// find looks for the record of a bucket, where guess may know it to be.
+func (sh *shard) find(b *bucket, guess *found) found {
+	if guess.record != nil && guess.changes == sh.changes && guess.record.is(b) {
+		return *guess
+	}
 	g := sh.index.segment(b.tag)
 	for i := g.home(b.tag); g.slots[i] != 0; i = g.next(i) {
 		if e := g.slots[i]; e.tag() == b.tag {
 			if r := sh.record(e.place()); r.is(b) {
-				return found{r, sh.changes, i, e.place()}
+				return found{r, sh.changes, i}
 			}
 		}
 	}
 	return found{changes: sh.changes}
 }
 
-func (sh *shard) record(p place) record { return sh.slabs[p.class()].at(p.number()) }
-
-// touch brings into the cache of the processor what find will read, if that is
-// possible at all without waiting for it.
-func (sh *shard) touch(b *bucket) {
+// guess finds a record that has the same tag, and asks for it to be brought
+// into the cache of the processor, without waiting until it is there.
+func (sh *shard) guess(b *bucket) found {
 	g := sh.index.segment(b.tag)
 	for i := g.home(b.tag); g.slots[i] != 0; i = g.next(i) {
 		if e := g.slots[i]; e.tag() == b.tag {
 			r := sh.record(e.place())
 			sh.touched = r[0] + r[len(r)-1]
-			return
+			return found{r, sh.changes, i}
 		}
 	}
+	return found{}
 }
 
-// touchIndex is the first half of touch.
-func (sh *shard) touchIndex(b *bucket) {
+// touch asks for what guess will read.
+func (sh *shard) touch(b *bucket) {
 	g := sh.index.segment(b.tag)
 	sh.touched = byte(g.slots[g.home(b.tag)])
 }
+
+func (sh *shard) record(p place) record { return sh.slabs[p.class()].at(p.number()) }
 
 // put stores the mark of a bucket, or forgets the bucket when it is full. What
 // find said about it is in f.
 func (sh *shard) put(b *bucket, f found, m limiter.Mark, now int64) {
 	if f.changes != sh.changes {
-		f = sh.find(b)
+		f = sh.find(b, &f)
 	}
 	if m == (limiter.Mark{}) {
 		if f.record != nil {
@@ -97,8 +103,8 @@ func (sh *shard) put(b *bucket, f found, m limiter.Mark, now int64) {
 	mark := space[:m.Pack(&space)]
 	if f.record != nil {
 		if f.record.setMark(mark) {
-			if sh.updates++; sh.updates%updatesToLook == 0 {
-				sh.sweep(now, 1)
+			if sh.updates++; sh.updates%updatesPerLook == 0 {
+				sh.sweep(now, lookPerUpdates)
 			}
 			return
 		}
