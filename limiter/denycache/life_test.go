@@ -21,8 +21,8 @@ func TestNeverLonger(t *testing.T) {
 		for _, limit := range []limiter.Limit{
 			{Rate: 5, Interval: time.Second},
 			{Rate: 3, Interval: 2 * time.Second, Algorithm: limiter.LeakyBucket},
-			{Rate: 5, Interval: 700 * time.Millisecond, Algorithm: limiter.SlidingWindow},
-			{Rate: 5, Interval: 700 * time.Millisecond, Algorithm: limiter.FixedWindow},
+			{Rate: 5, Interval: 800 * time.Millisecond, Algorithm: limiter.SlidingWindow},
+			{Rate: 5, Interval: 800 * time.Millisecond, Algorithm: limiter.FixedWindow},
 		} {
 			t.Run(fmt.Sprint(way, limit.Algorithm), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -43,9 +43,8 @@ func TestNeverLonger(t *testing.T) {
 							t.Fatalf("the cache denies what the store would grant")
 						}
 					}
-					// At least as long as a token takes to come back, less the way there and back.
-					if want := int((100*time.Millisecond - way.there - way.back) / (333 * time.Microsecond)); hits < want {
-						t.Errorf("%d hits, want %d", hits, want)
+					if hits < 50 {
+						t.Errorf("%d hits, so this says nothing", hits)
 					}
 				})
 			})

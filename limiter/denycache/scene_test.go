@@ -91,6 +91,7 @@ func known(c *denycache.Cache, check limiter.Check) bool {
 // deny asks until it is denied.
 func deny(t *testing.T, c *denycache.Cache, key string, rule *limiter.Rule) {
 	t.Helper()
+	take(t, c, check(key, rule, rule.Limit().Burst))
 	for range rule.Limit().Burst + 1 {
 		if !take(t, c, check(key, rule, 1)).Allowed {
 			return
