@@ -50,7 +50,12 @@ func (w *Worker) openDenials(cache *denycache.Cache) (*denials, error) {
 		return nil, fmt.Errorf("cannot subscribe to %q: %w", DenialsSubject, err)
 	}
 	d.sub = sub
-	cache.OnNotice(func(n denycache.Notice) { w.sent(w.nc.Publish(DenialsSubject, encodeNotice(n))) })
+	cache.OnNotice(func(n denycache.Notice) {
+		if err := w.nc.Publish(DenialsSubject, encodeNotice(n)); err != nil {
+			w.metrics.nats.publish.Inc()
+			w.log.error("notice", "the other workers could not be told about a bucket; they may deny for up to a second more", err)
+		}
+	})
 	return d, nil
 }
 

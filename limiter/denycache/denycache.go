@@ -151,7 +151,7 @@ func (c *Cache) Known(at time.Time, check *limiter.Check, res *limiter.Result) b
 	if check.Op != limiter.Take || c.table.used.Load() == 0 {
 		return false
 	}
-	if len(check.Demands) > 1 {
+	if len(check.Demands) != 1 {
 		return c.knownTogether(at, check, res)
 	}
 	d := &check.Demands[0]

@@ -1,7 +1,9 @@
 package denycache_test
 
 import (
+	"fmt"
 	"math"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/limiter/denycache"
 	"github.com/quotaworker/ratelimit/limiter/limitertest"
+	"github.com/quotaworker/ratelimit/limiter/memstore"
 )
 
 // fleet is caches before one store; what one tells is on its way to the others,
@@ -267,4 +270,37 @@ func FuzzHear(f *testing.F) {
 			}
 		})
 	})
+}
+
+// TestConcurrent has everybody do everything. Who resets a key of their own is
+// granted what they ask next, whatever the others do.
+func TestConcurrent(t *testing.T) {
+	store := shared{memstore.New(memstore.Options{}), new(timed)}
+	caches := []*denycache.Cache{denycache.New(store, denycache.Options{Entries: 32}), denycache.New(store, denycache.Options{Entries: 32})}
+	for i, c := range caches {
+		c.OnNotice(caches[1-i].Hear)
+	}
+	rule := hourly(t)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			c, own := caches[i%2], fmt.Sprint("own", i)
+			for range 300 {
+				deny(t, c, own, rule)
+				deny(t, c, "everybody's", rule)
+				take(t, c, reset(own, rule))
+				if known(c, check(own, rule, 1)) || !take(t, c, check(own, rule, 1)).Allowed {
+					t.Error("denied after a reset")
+				}
+				known(caches[1-i%2], check("everybody's", rule, 1))
+				c.Stats()
+			}
+		})
+	}
+	wg.Wait()
+	for _, c := range caches {
+		if s := c.Stats(); s.Hits == 0 || s.Shared == 0 || s.Heard == 0 {
+			t.Errorf("%+v: not everything was done", s)
+		}
+	}
 }
