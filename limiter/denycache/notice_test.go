@@ -97,6 +97,25 @@ func TestLateDenial(t *testing.T) {
 	}
 }
 
+// TestRefillBeside: a denial that must not be remembered, because a bucket that
+// shares its place was refilled, still ends what was known before it.
+func TestRefillBeside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, rule := denycache.New(newFakeRedis(), denycache.Options{Entries: 1}), hourly(t)
+		changed := limitertest.MustCompile(t, limiter.Limit{Rate: 2, Interval: time.Hour})
+		take(t, c, check("k", rule, 3))
+		checks := []limiter.Check{check("k", rule, 1), reset("else", rule), check("k", changed, 1)}
+		if err := c.Take(t.Context(), checks, make([]limiter.Result, 3)); err != nil {
+			t.Fatal(err)
+		}
+		// To the changed limit the bucket was emptier than empty, and it has
+		// written down what it could make of it.
+		if known(c, check("k", rule, 1)) || known(c, check("k", changed, 1)) {
+			t.Error("known by what was before the limit was changed")
+		}
+	})
+}
+
 // TestRefillUnknown: of a reset that the store did not answer nobody knows when
 // it was; what is known goes all the same.
 func TestRefillUnknown(t *testing.T) {
