@@ -32,10 +32,10 @@ func (t *table) add(row, column int, f figure) {
 	t.figures[row][column] = append(t.figures[row][column], f)
 }
 
-// print writes the table. The first peer is 1, with its thousands of checks
-// per second; of the others there is the median over the rounds of the ratio
-// to it in the same round, and the least and the greatest. A share of checks
-// that failed is the median too.
+// print writes the table. The first peer is 1, with its checks per second; of
+// the others there is the median over the rounds of the ratio to it in the
+// same round, and the least and the greatest. A share of checks that failed is
+// the median too.
 func (t *table) print(w io.Writer) {
 	head, line := "| | rule | limit of 5 | of 8, 8 |", "|---|---|---|---|"
 	for _, l := range columns() {
@@ -63,7 +63,10 @@ func (t *table) cell(row, column int) string {
 	}
 	if row == 0 {
 		median, _, _ := spread(perSecond)
-		return fmt.Sprintf("1 = %.3gk/s", median/1000)
+		if median >= 1e6 {
+			return fmt.Sprintf("1 = %.3gM/s", median/1e6)
+		}
+		return fmt.Sprintf("1 = %.3gk/s", median/1e3)
 	}
 	median, least, most := spread(ratios)
 	text := fmt.Sprintf("%.2f (%.2f-%.2f)", median, least, most)
