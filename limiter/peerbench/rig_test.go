@@ -166,7 +166,7 @@ func startWorker(tb testing.TB, at Servers, limit Limit) {
 			tb.Errorf("the worker: %v", err)
 		}
 	})
-	allow, done, err := openClient(at, limit)
+	allow, done, err := openClient()(at, limit)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -20,7 +20,8 @@ const EchoReply = `{"allowed":true,"key":"tenant.acme.user.00000000","limit":100
 // worker.
 func Service() []Peer {
 	return []Peer{
-		{Name: "ours: over NATS, a request per check", Rule: "token bucket", Says: "5/h", Open: openClient},
+		{Name: "ours: over NATS, a request per check", Rule: "token bucket", Says: "5/h", Open: openClient(client.WithoutBatching())},
+		{Name: "ours: over NATS", Rule: "token bucket", Says: "5/h", Open: openClient()},
 		{Name: "echo over NATS, which limits nothing", Rule: "-", Says: "-", Echo: true, Open: openEcho},
 	}
 }
@@ -28,22 +29,24 @@ func Service() []Peer {
 // errDegraded says that Redis did not decide.
 var errDegraded = errors.New("the answer is degraded")
 
-func openClient(at Servers, _ Limit) (Allow, func(), error) {
-	nc, err := nats.Connect(at.NATS, client.ConnectOptions()...)
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := client.New(nc, client.WithTimeout(patience))
-	if err != nil {
-		return nil, nil, err
-	}
-	return func(ctx context.Context, key string) (bool, error) {
-		res, err := c.Check(ctx, key)
-		if err == nil && res.Degraded {
-			err = errDegraded
+func openClient(opts ...client.Option) func(Servers, Limit) (Allow, func(), error) {
+	return func(at Servers, _ Limit) (Allow, func(), error) {
+		nc, err := nats.Connect(at.NATS, client.ConnectOptions()...)
+		if err != nil {
+			return nil, nil, err
 		}
-		return res.Allowed, err
-	}, nc.Close, nil
+		c, err := client.New(nc, append(opts, client.WithTimeout(patience))...)
+		if err != nil {
+			return nil, nil, err
+		}
+		return func(ctx context.Context, key string) (bool, error) {
+			res, err := c.Check(ctx, key)
+			if err == nil && res.Degraded {
+				err = errDegraded
+			}
+			return res.Allowed, err
+		}, nc.Close, nil
+	}
 }
 
 func openEcho(at Servers, _ Limit) (Allow, func(), error) {
