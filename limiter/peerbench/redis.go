@@ -111,7 +111,7 @@ func openBatch(at Servers, limit Limit) (Allow, func(), error) {
 			w := items.Get().(*waiting)
 			defer items.Put(w)
 			w.check.Demands[0] = limiter.Demand{Key: key, Rule: rule, Cost: 1}
-			if err := batcher.Submit(w); err != nil {
+			if _, err := batcher.Submit(w); err != nil {
 				return false, err
 			}
 			<-w.done
