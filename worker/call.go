@@ -63,6 +63,7 @@ type group struct {
 	request
 	replies []wire.Reply
 	left    atomic.Int32 // answers that are missing, and one for the handler
+	inTurn  bool         // the keys were not decided at one moment
 
 	// refused is why the whole message is answered with an error.
 	refused atomic.Pointer[wire.Error]
@@ -89,5 +90,5 @@ func (g *group) release() {
 		g.send(&wire.Reply{Err: e})
 		return
 	}
-	g.sendAll(g.replies)
+	g.sendAll(g.replies, g.inTurn)
 }

@@ -18,6 +18,7 @@ type plan struct {
 	demands []int // the bucket of each demand of each check, in order
 	buckets []bucket
 	steps   []step
+	layout  layout
 	byName  map[string]int // redis key -> bucket
 	order   []int          // buckets in the order of the script's KEYS
 }
@@ -41,15 +42,11 @@ type step struct {
 type need struct {
 	bucket int
 	cost   int64
+	undo   bool  // give back what was taken
+	stamp  int64 // then, see limiter.Rule
 }
 
 const fill = math.MinInt64
-
-// bucketName is injective: a canonical key holds no braces and the name of a
-// limit no colon.
-func bucketName(d *limiter.Demand) string {
-	return "rl:{" + d.Key + "}:" + d.Rule.Name()
-}
 
 // planBatch spreads a batch over as few script calls as it takes. Calls must
 // run in the order of the plans, at least those that share buckets.
@@ -58,39 +55,21 @@ func bucketName(d *limiter.Demand) string {
 // together in a cluster, and a bucket has one rule in a call, so if a batch
 // names a bucket under two (somebody changes their inline limit), the second
 // begins another plan.
-func planBatch(checks []limiter.Check, slots bool) ([]*plan, error) {
+func planBatch(checks []limiter.Check, l layout) []*plan {
 	var plans []*plan
 	current := make(map[uint16]*plan, 1)
 	for i := range checks {
 		c := &checks[i]
-		slot, err := slotOfCheck(c, slots)
-		if err != nil {
-			return nil, err
-		}
+		slot := l.slot(&c.Demands[0])
 		p := current[slot]
 		if p == nil || !p.add(i, c) {
-			p = &plan{byName: make(map[string]int, len(checks))}
+			p = &plan{layout: l, byName: make(map[string]int, len(checks))}
 			p.add(i, c)
 			current[slot] = p
 			plans = append(plans, p)
 		}
 	}
-	return plans, nil
-}
-
-// slotOfCheck returns the slot that the buckets of a check share, or 0 if slots
-// do not matter.
-func slotOfCheck(c *limiter.Check, slots bool) (uint16, error) {
-	if !slots {
-		return 0, nil
-	}
-	slot := slotOf(bucketName(&c.Demands[0]))
-	for j := 1; j < len(c.Demands); j++ {
-		if slotOf(bucketName(&c.Demands[j])) != slot {
-			return 0, fmt.Errorf("%w: keys %q and %q are in different slots of Redis Cluster and cannot be taken together", limiter.ErrInvalidCheck, c.Demands[0].Key, c.Demands[j].Key)
-		}
-	}
-	return slot, nil
+	return plans
 }
 
 // add adds a check, or reports that it needs another plan.
@@ -101,7 +80,7 @@ func (p *plan) add(i int, c *limiter.Check) bool {
 	first := len(p.demands)
 	for j := range c.Demands {
 		d := &c.Demands[j]
-		name := bucketName(d)
+		name := p.layout.name(d)
 		b, ok := p.byName[name]
 		if !ok {
 			b = len(p.buckets)
@@ -120,37 +99,45 @@ func (p *plan) add(i int, c *limiter.Check) bool {
 // addSteps adds what the script must do for a check. A check that only looks
 // needs no step, because the script reports every bucket anyway.
 func (p *plan) addSteps(c *limiter.Check, buckets []int) {
-	if c.Op == limiter.Take {
+	if c.Op == limiter.Take || c.Op == limiter.Look {
+		times := int64(1)
+		if c.Op == limiter.Look {
+			times = 0
+		}
 		var needs []need
 		for j := range c.Demands {
 			if cost := c.Demands[j].Cost; cost > 0 {
-				needs = append(needs, need{buckets[j], cost})
+				needs = append(needs, need{bucket: buckets[j], cost: cost})
 			}
 		}
-		p.addStep(needs)
+		p.addStep(times, needs)
 		return
 	}
 	for j := range c.Demands {
-		cost := -c.Demands[j].Cost
-		if c.Op == limiter.Reset {
-			cost = fill
+		d := &c.Demands[j]
+		n := need{bucket: buckets[j], cost: -d.Cost}
+		switch c.Op {
+		case limiter.Reset:
+			n.cost = fill
+		case limiter.Undo:
+			n.undo, n.stamp = true, d.Rule.Stamp(d.Taken)
 		}
-		if cost != 0 {
-			p.addStep([]need{{buckets[j], cost}})
+		if n.cost != 0 {
+			p.addStep(1, []need{n})
 		}
 	}
 }
 
-// addStep adds a step. If the last step that named its only bucket was the
+// addStep adds a step that is asked so many times. If the last step that named its only bucket was the
 // same, then it is the same step once more: nothing between the two touched
 // the bucket, so the order of checks on it stays what it was.
-func (p *plan) addStep(needs []need) {
+func (p *plan) addStep(times int64, needs []need) {
 	if len(needs) == 0 {
 		return
 	}
 	if b := &p.buckets[needs[0].bucket]; len(needs) == 1 && b.step >= 0 {
-		if last := &p.steps[b.step]; len(last.needs) == 1 && last.needs[0] == needs[0] {
-			last.times++
+		if last := &p.steps[b.step]; len(last.needs) == 1 && last.needs[0] == needs[0] && !needs[0].undo {
+			last.times += times
 			return
 		}
 	}
@@ -159,7 +146,7 @@ func (p *plan) addStep(needs []need) {
 		b.busy = b.step >= 0
 		b.step = len(p.steps)
 	}
-	p.steps = append(p.steps, step{times: 1, needs: needs})
+	p.steps = append(p.steps, step{times: times, needs: needs})
 }
 
 // plain reports whether one check asks the bucket for one token, and nothing
@@ -225,9 +212,12 @@ func (p *plan) args(head []any, now time.Time) []any {
 		}
 		args = append(args, s.times, len(s.needs))
 		for _, n := range s.needs {
-			if args = append(args, position[n.bucket]); n.cost == fill {
+			switch args = append(args, position[n.bucket]); {
+			case n.cost == fill:
 				args = append(args, "")
-			} else {
+			case n.undo:
+				args = append(args, fmt.Sprintf("%d@%d", -n.cost, n.stamp))
+			default:
 				args = append(args, n.cost)
 			}
 		}

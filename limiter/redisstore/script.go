@@ -16,21 +16,18 @@ import (
 
 // script runs plans on Redis.
 type script struct {
-	rdb   redis.UniversalClient
-	slots bool
-	sha   string
+	rdb    redis.UniversalClient
+	layout layout
+	sha    string
 }
 
-func newScript(rdb redis.UniversalClient, slots bool) *script {
+func newScript(rdb redis.UniversalClient, l layout) *script {
 	sum := sha1.Sum([]byte(lua.Take))
-	return &script{rdb: rdb, slots: slots, sha: hex.EncodeToString(sum[:])}
+	return &script{rdb: rdb, layout: l, sha: hex.EncodeToString(sum[:])}
 }
 
 func (s *script) decide(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error {
-	plans, err := planBatch(checks, s.slots)
-	if err != nil {
-		return err
-	}
+	plans := planBatch(checks, s.layout)
 	var failed error
 	for i, reply := range s.run(ctx, plans, now) {
 		if reply.err != nil {
