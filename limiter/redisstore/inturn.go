@@ -26,9 +26,9 @@ import (
 //
 // So a batch has at most four round trips, and two without a race.
 
-// undoTimeout bounds the giving back, which must also be done for a caller that
-// has stopped waiting.
-const undoTimeout = 25 * time.Millisecond
+// undoTimeout is how long giving back may take at least, because it must also be
+// done when the time of the caller is over: another node used it up.
+const undoTimeout = 50 * time.Millisecond
 
 // takeInTurn decides checks of which some are over several slots.
 func (s *Store) takeInTurn(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error {
@@ -56,7 +56,7 @@ func (s *Store) takeInTurn(ctx context.Context, now time.Time, checks []limiter.
 		more, _, err := s.takeLooked(ctx, now, again, nil)
 		turns, failed = append(turns, more...), errors.Join(failed, err)
 	}
-	failed = errors.Join(failed, s.giveBack(ctx, now, turns))
+	failed = s.giveBack(ctx, now, turns, failed)
 	for _, t := range turns {
 		t.answer()
 	}
@@ -104,8 +104,9 @@ func (l layout) fits(t *turn, wanted map[string]int64) bool {
 	return true
 }
 
-// giveBack gives back what was taken by turns that were not granted.
-func (s *Store) giveBack(ctx context.Context, now time.Time, turns []*turn) error {
+// giveBack gives back what was taken by turns that were not granted, and says in
+// the error that there is, or in one of its own, what became of that.
+func (s *Store) giveBack(ctx context.Context, now time.Time, turns []*turn, failed error) error {
 	var r round
 	for _, t := range turns {
 		if _, allowed := t.state(); !allowed {
@@ -113,12 +114,23 @@ func (s *Store) giveBack(ctx context.Context, now time.Time, turns []*turn) erro
 		}
 	}
 	if len(r.checks) == 0 {
-		return nil
+		return failed
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	defer cancel()
-	if err := r.run(ctx, now, s); err != nil {
-		return fmt.Errorf("what checks had taken in some slots of Redis Cluster before others denied or failed could not all be given back, and is missing until it flows in again: %w", err)
+	undo := context.WithoutCancel(ctx)
+	if deadline, ok := ctx.Deadline(); ok {
+		least := time.Now().Add(undoTimeout)
+		if deadline.Before(least) {
+			deadline = least
+		}
+		var cancel context.CancelFunc
+		undo, cancel = context.WithDeadline(undo, deadline)
+		defer cancel()
+	}
+	if err := r.run(undo, now, s); err != nil {
+		return errors.Join(failed, fmt.Errorf("what checks had taken in some slots of Redis Cluster before others denied or failed could not all be given back, and is missing until it flows in again: %w", err))
+	}
+	if failed != nil {
+		return fmt.Errorf("%w; what checks had taken in other slots of Redis Cluster was given back", failed)
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func NewWithOptions(rdb redis.UniversalClient, o Options) *Store {
 //   - with an error on the way the check is not decided, and what is known to
 //     have been taken is given back. Where that fails, the error says so and
 //     the tokens are lost, until they flow in again. For giving back Take may
-//     overrun the deadline of ctx by 25 ms.
+//     overrun the deadline of ctx by 50 ms.
 func (s *Store) Take(ctx context.Context, checks []limiter.Check, results []limiter.Result) error {
 	return s.take(ctx, time.Time{}, checks, results)
 }
