@@ -32,7 +32,8 @@
 // caller to decide what is next (package failover does). After an error a check
 // may have been charged, at most once; it was not if the error says so.
 //
-// The store sets no deadline of its own and honours that of ctx.
+// The store sets no deadline of its own and honours that of ctx, but see
+// [Store.Take] about giving back.
 package redisstore
 
 import (
