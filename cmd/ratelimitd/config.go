@@ -13,7 +13,6 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
-	"github.com/quotaworker/ratelimit/client/wire"
 	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/limiter/redisstore"
 	"github.com/quotaworker/ratelimit/worker"
@@ -117,8 +116,8 @@ func (c *Config) validate(r role) []error {
 		}
 	}
 	positive("REDIS_POOL_SIZE", int64(c.RedisPoolSize), 10_000, "")
-	if c.HashTagTokens < 0 || c.HashTagTokens > wire.MaxKeyTokens {
-		bad("RATELIMIT_HASH_TAG_TOKENS", "is %d and must be between 0 and %d, which is how many tokens a key can have; 0 is the whole key", c.HashTagTokens, wire.MaxKeyTokens)
+	if c.HashTagTokens < 0 || c.HashTagTokens > redisstore.MaxHashTagTokens {
+		bad("RATELIMIT_HASH_TAG_TOKENS", "is %d and must be between 0 and %d, which is how many tokens a key can have; 0 is the whole key", c.HashTagTokens, redisstore.MaxHashTagTokens)
 	}
 	positive("RATELIMIT_MEMORY_KEYS", int64(c.MemoryKeys), 1_000_000_000, "")
 	positive("RATELIMIT_QUEUE", int64(c.Queue), 1_000_000, "")

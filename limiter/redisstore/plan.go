@@ -58,12 +58,16 @@ const fill = math.MinInt64
 func planBatch(checks []limiter.Check, l layout) []*plan {
 	var plans []*plan
 	current := make(map[uint16]*plan, 1)
+	room := len(checks)
+	if l.slots {
+		room = 1 // most slots get one check
+	}
 	for i := range checks {
 		c := &checks[i]
 		slot := l.slot(&c.Demands[0])
 		p := current[slot]
 		if p == nil || !p.add(i, c) {
-			p = &plan{layout: l, byName: make(map[string]int, len(checks))}
+			p = &plan{layout: l, byName: make(map[string]int, room)}
 			p.add(i, c)
 			current[slot] = p
 			plans = append(plans, p)

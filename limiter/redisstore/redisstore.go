@@ -56,6 +56,10 @@ type Store struct {
 
 var _ limiter.Store = (*Store)(nil)
 
+// MaxHashTagTokens is the largest number of hash tag tokens that makes sense: a
+// canonical key has no more.
+const MaxHashTagTokens = 16
+
 // Options configures a Store. The zero value of a field means its default.
 type Options struct {
 	// Strategy is how to decide. The default is [Script].
