@@ -105,7 +105,7 @@ while ARGV[arg] do
     local k, cost = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
     if cost and cost > 0 then
       times = math.min(times, limits[k].room(as[k], bs[k], cost))
-      dirty[k] = dirty[k] or stale[k]
+      if stale[k] then dirty[k] = true end
     end
   end
   for i = first, arg - 1, 2 do

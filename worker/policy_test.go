@@ -232,9 +232,10 @@ func TestInTurn(t *testing.T) {
 // turns grants everything, several demands in turn.
 type turns struct{}
 
-func (turns) Submit(item batch.Item) error {
-	n := len(item.Check().Demands)
-	res := limiter.Result{Allowed: true, Source: limiter.SourceRedis, InTurn: n > 1, Levels: slices.Repeat([]limiter.Level{{Admitted: true}}, n)}
-	item.Done(&res, nil)
-	return nil
+func (turns) Submit(items ...batch.Item) (int, error) {
+	for _, item := range items {
+		n := len(item.Check().Demands)
+		item.Done(&limiter.Result{Allowed: true, Source: limiter.SourceRedis, InTurn: n > 1, Levels: slices.Repeat([]limiter.Level{{Admitted: true}}, n)}, nil)
+	}
+	return len(items), nil
 }

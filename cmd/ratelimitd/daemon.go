@@ -163,6 +163,7 @@ func (d *Daemon) openWorker() error {
 	o := worker.Options{
 		Version:      semver(version),
 		Instance:     d.cfg.Instance,
+		Metadata:     map[string]string{"policies": d.cfg.policiesFrom()},
 		Policies:     d.policies,
 		InlineLimits: inlineLimits[d.cfg.InlineLimits],
 		MaxAge:       d.cfg.MaxAge,

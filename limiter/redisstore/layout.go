@@ -30,11 +30,16 @@ func newLayout(rdb redis.UniversalClient, tokens int) layout {
 // which hold no braces, differ under any two numbers of tokens as well: a name
 // without its braces says the key.
 func (l layout) name(d *limiter.Demand) string {
-	head := l.head(d.Key)
-	if len(head) == len(d.Key) {
-		return "rl:{" + d.Key + "}:" + d.Rule.Name()
-	}
-	return "rl:{" + head + "}" + d.Key[len(head):] + ":" + d.Rule.Name()
+	return string(l.appendName(nil, d.Key, d.Rule))
+}
+
+// appendName appends the name of a bucket, which has as many bytes in every
+// layout.
+func (l layout) appendName(dst []byte, key string, rule *limiter.Rule) []byte {
+	head := l.head(key)
+	dst = append(append(append(dst, "rl:{"...), head...), '}')
+	dst = append(append(dst, key[len(head):]...), ':')
+	return append(dst, rule.Name()...)
 }
 
 // head returns the part of a key that chooses its slot. A key of fewer tokens

@@ -32,12 +32,12 @@ func check(op limiter.Op, cost int64, rule *limiter.Rule, keys ...string) limite
 // callsOf writes down what the script is called with, one line per call.
 func callsOf(t *testing.T, slots bool, checks ...limiter.Check) []string {
 	t.Helper()
-	plans := planBatch(checks, layout{slots: slots})
+	plans := (&planner{layout: layout{slots: slots}}).plan(checks)
 	var calls []string
 	for _, p := range plans {
-		args := p.args(nil, time.UnixMicro(42))
+		args := p.command(time.UnixMicro(42))
 		n := args[0].(int)
-		calls = append(calls, fmt.Sprint(args[1:n+1])+" "+strings.TrimSpace(fmt.Sprintln(args[n+1:]...)))
+		calls = append(calls, fmt.Sprint(p.names)+" "+strings.TrimSpace(fmt.Sprintln(args[n+1:]...)))
 	}
 	return calls
 }
@@ -113,7 +113,7 @@ func TestPlansAreBounded(t *testing.T) {
 		}
 		checks = append(checks, check(limiter.Take, 1, ten, keys...))
 	}
-	plans := planBatch(checks, layout{})
+	plans := new(planner).plan(checks)
 	if len(plans) != 4 {
 		t.Fatalf("16,000 buckets: %d plans; want 4 of 4000", len(plans))
 	}
