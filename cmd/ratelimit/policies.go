@@ -190,7 +190,7 @@ func (p *program) bucketFailure(err error) error {
 		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return noAnswer("no answer about the policies within %s from %s; may you use JetStream there?", p.conn.timeout, p.conn.where)
+		return noAnswer("no answer about the policies within %s from %s; may you use JetStream there? Long policies may need a longer --timeout", p.conn.timeout, p.conn.where)
 	}
 	return noAnswer("%s; asked %s", err, p.conn.where)
 }
