@@ -11,14 +11,18 @@ const (
 	maxInterval = 366 * 24 * time.Hour
 )
 
+// maxTimeout bounds timeout_ms, in milliseconds. What is longer is not how long
+// somebody waits for an answer.
+const maxTimeout = 24 * 60 * 60 * 1000
+
 // maxPolicyName bounds the name of a policy, in bytes.
 const maxPolicyName = 64
 
 // fields are the members of a request, in the order of their bits in a
 // fieldSet; the first checkFields of them are those of a check as well.
-var fields = [...]string{"key", "rate", "interval", "burst", "cost", "algorithm", "policy", "checks", "mode"}
+var fields = [...]string{"key", "rate", "interval", "burst", "cost", "algorithm", "policy", "timeout_ms", "checks", "mode"}
 
-const checkFields = 7
+const checkFields = 8
 
 // fieldSet has a bit for each of fields.
 type fieldSet uint16
@@ -43,23 +47,33 @@ func bit(name string) fieldSet {
 // refuses; its message begins with the path of the field, as in
 // "checks[3].cost: -1 must not be negative".
 func DecodeRequest(body []byte) (Request, error) {
-	if len(body) == 0 {
-		return Request{Cost: 1}, nil
-	}
-	if len(body) > MaxRequest {
-		return Request{}, Errorf(CodeInvalidRequest, "the body has %d bytes and must have at most %d", len(body), MaxRequest)
-	}
-	s := scanner{data: body, check: -1}
-	if s.peek() != '{' {
-		return Request{}, notAnObject(&s)
-	}
 	var r Request
-	s.request(&r)
-	s.end()
-	if s.err != nil {
-		return Request{}, s.err
+	if err := DecodeRequestInto(&r, body); err != nil {
+		return Request{}, err
 	}
 	return r, nil
+}
+
+// DecodeRequestInto is DecodeRequest into r, whose space for Checks it uses
+// again. After an error r holds nothing that means anything.
+func DecodeRequestInto(r *Request, body []byte) error {
+	s := scanner{data: body, check: -1, checkSpace: r.Checks}
+	if len(body) == 0 {
+		*r = Request{Cost: 1}
+		return nil
+	}
+	if len(body) > MaxRequest {
+		return Errorf(CodeInvalidRequest, "the body has %d bytes and must have at most %d", len(body), MaxRequest)
+	}
+	if s.peek() != '{' {
+		return notAnObject(&s)
+	}
+	s.request(r)
+	s.end()
+	if s.err != nil {
+		return s.err
+	}
+	return nil
 }
 
 func notAnObject(s *scanner) *Error {
@@ -75,7 +89,7 @@ func notAnObject(s *scanner) *Error {
 
 // request reads a request, or the check whose index is in s.check.
 func (s *scanner) request(r *Request) {
-	r.Cost = 1
+	*r = Request{Cost: 1}
 	var seen fieldSet
 	for n := 0; s.member(n); n++ {
 		b := bit(string(s.name))
@@ -94,6 +108,21 @@ func (s *scanner) request(r *Request) {
 	if s.err == nil {
 		r.CostGiven = seen.has("cost")
 		s.together(seen)
+	}
+	if s.err == nil && r.Mode == ModeAll {
+		s.noTimeouts(r.Checks)
+	}
+}
+
+// noTimeouts refuses timeouts of checks that are decided as one.
+func (s *scanner) noTimeouts(checks []Request) {
+	for i := range checks {
+		if checks[i].TimeoutMS > 0 {
+			s.check, s.field = i, "timeout_ms"
+			s.fail("checks that are granted all or none have one time; say it in the header %s", HeaderTimeout)
+			s.check, s.field = -1, ""
+			return
+		}
 	}
 }
 
@@ -128,6 +157,11 @@ func (s *scanner) value(r *Request) {
 	case "policy":
 		s.field = "policy"
 		r.Policy = s.policyName()
+	case "timeout_ms":
+		s.field = "timeout_ms"
+		if r.TimeoutMS = s.positive(); r.TimeoutMS > maxTimeout {
+			s.fail("%d must be at most %d, which is a day", r.TimeoutMS, int64(maxTimeout))
+		}
 	case "checks":
 		s.field = "checks"
 		r.Checks = s.checks()
@@ -146,13 +180,13 @@ func (s *scanner) checks() []Request {
 		s.fail("a check cannot hold checks of its own")
 		return nil
 	}
-	var checks []Request
+	checks := s.checkSpace[:0]
 	for n := 0; s.element(n); n++ {
 		if n == MaxChecks {
 			s.fail("more than %d; send the rest in another request", MaxChecks)
 			break
 		}
-		checks = append(checks, Request{})
+		checks = grow(checks)
 		s.check, s.field = n, ""
 		s.request(&checks[n])
 		s.check, s.field = -1, "checks"
