@@ -48,12 +48,13 @@ type benchFlags struct {
 
 // The clients of --client.
 const (
+	clientBatch   = "batch"
 	clientRequest = "request"
 	clientAsync   = "async"
 	clientHTTP    = "http" // by --against
 )
 
-var benchClients = []string{clientRequest, clientAsync}
+var benchClients = []string{clientBatch, clientRequest, clientAsync}
 
 func (p *program) benchCommand() *cobra.Command {
 	var o benchFlags
@@ -70,14 +71,16 @@ due at fixed times whatever becomes of those before, and latencies count from
 when a check was due, so that a service which stands still cannot hide it.
 
 Clients:
-  request   the Go client with one NATS request per check
+  batch     the Go client, which puts checks of many callers into one message
+  request   the Go client without batching: one NATS request per check
   async     bare NATS messages and callbacks, which cost least: to measure the
             service rather than the client
 
 With --against the checks go to the HTTP bridge at that address.
 
---baseline measures an echo too, in turns with the service: the same client
-asks a process that answers at once with the same bytes. Machines get slower and
+--baseline measures an echo too, in turns with the service: a process that
+answers at once with the same bytes is asked as async asks, or for the other
+clients by bare NATS requests, one per check. Machines get slower and
 faster by the minute, so trust the ratios more than the figures.
 
 A key is granted its burst, and its rate times the time, at most. What it was
@@ -118,7 +121,7 @@ Exit codes:
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&o.client, "client", clientRequest, "how to ask: "+strings.Join(benchClients, ", "))
+	f.StringVar(&o.client, "client", clientBatch, "how to ask: "+strings.Join(benchClients, ", "))
 	f.StringVar(&o.against, "against", "", "ask the HTTP bridge at this address instead of NATS")
 	f.IntVarP(&o.concurrency, "concurrency", "c", 128, "checks in flight at most")
 	f.IntVar(&o.connections, "connections", 0, "connections to ask over (default: 1, or over HTTP one for each check in flight)")
@@ -206,6 +209,9 @@ func (b *benchRun) prepare(cmd *cobra.Command) error {
 	}
 	exact, err := b.request(cmd.Flags().Changed)
 	if err != nil {
+		return err
+	}
+	if err := b.conn.setTimeout(); err != nil {
 		return err
 	}
 	if err := b.meters(); err != nil {
@@ -332,7 +338,7 @@ func encodeOptions(opts []client.CheckOption) []byte {
 
 // meters connects to what tells processor time.
 func (b *benchRun) meters() error {
-	ctx, cancel := context.WithTimeout(b.ctx, defaultTimeout)
+	ctx, cancel := context.WithTimeout(b.ctx, b.conn.timeout)
 	defer cancel()
 	if b.flags.redis != "" {
 		m, closeIt, err := bench.RedisMeter(b.flags.redis)
@@ -364,9 +370,6 @@ func (b *benchRun) meters() error {
 
 // overHTTP makes the target of --against.
 func (b *benchRun) overHTTP() error {
-	if err := b.conn.setTimeout(); err != nil {
-		return err
-	}
 	door := func(body []byte) (bench.Ask, error) {
 		return bench.OverHTTP(b.flags.against, b.plan.Load.Keys, body, b.flags.connections, b.conn.timeout)
 	}
@@ -394,13 +397,17 @@ func (b *benchRun) looking() []client.CheckOption {
 func (b *benchRun) overNATS() error {
 	var conns []*nats.Conn
 	var clients []*client.Client
+	opts := []client.Option{client.WithTimeout(b.conn.timeout)}
+	if b.flags.client == clientRequest {
+		opts = append(opts, client.WithoutBatching())
+	}
 	for range b.flags.connections {
 		nc, err := b.conn.dial()
 		if err != nil {
 			return err
 		}
 		b.closing = append(b.closing, nc.Close)
-		c, err := client.New(nc, client.WithTimeout(b.conn.timeout))
+		c, err := client.New(nc, opts...)
 		if err != nil {
 			return err
 		}

@@ -25,6 +25,10 @@ func RedisMeter(url string) (Meter, func() error, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w; write redis://HOST:PORT", err)
 	}
+	opts.MaxRetries, opts.DialerRetries = -1, 1
+	// The library logs on stderr what its errors say as well, and has one
+	// logger for all clients.
+	redis.SetLogger(quiet{})
 	rdb := redis.NewClient(opts)
 	return func(ctx context.Context) (time.Duration, error) {
 		info, err := rdb.Info(ctx, "cpu").Result()
@@ -34,6 +38,11 @@ func RedisMeter(url string) (Meter, func() error, error) {
 		return sum(strings.NewReader(info), ":", "used_cpu_sys", "used_cpu_user")
 	}, rdb.Close, nil
 }
+
+// quiet is a logger that says nothing.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // MetricsMeter returns the Meter of a process that serves Prometheus metrics at
 // a URL, such as http://127.0.0.1:9464/metrics of a worker.
