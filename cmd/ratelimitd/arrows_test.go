@@ -23,6 +23,8 @@ var arrows = map[string][]string{
 	"cmd/ratelimit":       {"cmd/ratelimit/bench", "client", "client/wire", "limiter", "limiter/policy", "worker/policykv"},
 	"cmd/ratelimit/bench": {"client", "client/wire"},
 
+	"deploy/performance": {"cmd/ratelimit/bench"},
+
 	"worker":           {"client/wire", "limiter", "limiter/batch", "limiter/policy"},
 	"worker/policykv":  {"limiter/policy"},
 	"worker/natsembed": {},
