@@ -53,12 +53,14 @@ type Decision struct {
 	Allowed bool
 
 	// RetryAfter is how long to wait before the same call would be granted if
-	// nobody else asks in between; 0 if it was.
+	// nobody else asks in between; 0 if it was, and if a policy denies one of
+	// the items for good.
 	RetryAfter time.Duration
 
 	// Results has an element for each of the items, in their order. If the
 	// whole was denied, they say which items had the tokens, and nothing was
-	// taken from any.
+	// taken from any. If a policy denies one of the items for good, the others
+	// were only looked at: they are allowed whatever they have.
 	Results []Result
 }
 

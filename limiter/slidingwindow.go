@@ -64,12 +64,8 @@ func (w *slidingWindow) clamp(current, previous int64) (State, bool) {
 }
 
 func (w *slidingWindow) mark(s State, now int64) Mark {
-	length := w.length * w.tick
-	m := Mark{form: formSliding, at: w.start(now), more: s, tick: length}
-	m.Until = m.at + length
-	if s[0] > 0 {
-		m.Until += length
-	}
+	m := Mark{form: formSliding, at: w.start(now), more: s, tick: w.length * w.tick}
+	m.Until = m.until()
 	return m
 }
 

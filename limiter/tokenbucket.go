@@ -71,11 +71,7 @@ func (b *tokenBucket) open(m Mark, now int64) (State, bool) {
 
 func (b *tokenBucket) mark(s State, now int64) Mark {
 	m := Mark{form: formBucket, at: now/b.tick + s[0]/b.refill, more: [2]int64{s[0] % b.refill}, tick: b.tick}
-	m.Until = m.at
-	if m.more[0] > 0 {
-		m.Until++
-	}
-	m.Until *= b.tick
+	m.Until = m.until()
 	return m
 }
 

@@ -116,6 +116,7 @@ func (g *group) together(c *call, res *limiter.Result, err error) {
 			part.Allowed = part.Allowed && part.Levels[j].Admitted
 		}
 		levels = levels[n:]
-		g.set(t.index, c.answer(t.key, &t.plan, &part))
+		c.answer(&g.replies[t.index], t.key, &t.plan, &part)
+		g.release()
 	}
 }

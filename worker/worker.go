@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/quotaworker/ratelimit/client/wire"
 	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/limiter/batch"
 	"github.com/quotaworker/ratelimit/limiter/policy"
@@ -22,10 +23,10 @@ const DefaultMaxAge = 2 * time.Second
 // flushTimeout bounds the wait for the server to confirm the subscriptions.
 const flushTimeout = 5 * time.Second
 
-// Queue decides checks; [batch.Batcher] is one. Submit must not block, and
-// calls Done of the item once if and only if it returned nil.
+// Queue decides checks; [batch.Batcher] is one, and says what Submit does. It
+// must not block, nor keep the slice.
 type Queue interface {
-	Submit(item batch.Item) error
+	Submit(items ...batch.Item) (int, error)
 }
 
 // Options configures a Worker. The zero value accepts no limits in requests
@@ -38,6 +39,10 @@ type Options struct {
 	// Instance tells this worker apart from others in the metadata of the
 	// service. Empty leaves it out.
 	Instance string
+
+	// Metadata is what else the metadata of the service says, for people who
+	// look at it with `nats micro info`.
+	Metadata map[string]string
 
 	// Policies say whose limit counts before the limit in a request and the
 	// default one do. They may change at any time. Nil means that there are
@@ -86,7 +91,9 @@ type Worker struct {
 	svc     micro.Service
 
 	flight  *flight   // the checks that were accepted and not yet answered
+	bodies  sync.Pool // of *wire.Request
 	calls   sync.Pool // of *call
+	groups  sync.Pool // of *group
 	buffers sync.Pool // of *[]byte
 
 	stop    sync.Once
@@ -133,7 +140,9 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 		log:    &throttledLog{log: o.Logger, every: time.Second},
 		flight: newFlight(),
 	}
+	w.bodies.New = func() any { return new(wire.Request) }
 	w.calls.New = func() any { return new(call) }
+	w.groups.New = func() any { return new(group) }
 	w.buffers.New = func() any { return new([]byte) }
 	w.metrics = newMetrics(w.flight, o.Version)
 	if err := w.metrics.register(o.Registerer); err != nil {
@@ -142,7 +151,7 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 	// Before the service is added, because the service wraps the handler that
 	// it finds; one that is set later would cut it off.
 	w.handleErrors()
-	if err := w.serve(o.Version, o.Instance); err != nil {
+	if err := w.serve(&o); err != nil {
 		w.metrics.unregister(o.Registerer)
 		return nil, fmt.Errorf("worker: %w", err)
 	}

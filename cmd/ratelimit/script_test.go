@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/quotaworker/ratelimit/client/wire"
+	"github.com/quotaworker/ratelimit/limiter/policy"
 	"github.com/quotaworker/ratelimit/worker"
 )
 
@@ -46,9 +46,12 @@ func (l leakTest) Run() int {
 //	exits CODE ratelimit ARG...   run it and compare its exit code
 //	server [HOW]                  start a NATS server, and set NATS_URL, URL and ADDR;
 //	                              HOW it knows its clients is one of the words below
-//	                              or jetstream, which gives it KV buckets
-//	service [shared] [strict]     start a worker there, and the server if need be:
-//	                              shared pretends to be Redis, strict has no limits
+//	                              or jetstream, which gives it KV buckets, or small,
+//	                              for messages of 4096 bytes
+//	service [shared] [strict] [FILE]
+//	                              start a worker there, and the server if need be:
+//	                              shared pretends to be Redis, strict has no limits,
+//	                              FILE has its policies
 //	mute                          take requests there, and never answer
 //	context FILE [FIELD=VALUE...] write a NATS context for the server
 //	nkey FILE                     write the seed of an NKey that nobody knows
@@ -119,6 +122,8 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 		switch arg {
 		case "jetstream":
 			opts.JetStream, opts.StoreDir = true, ts.MkAbs("jetstream")
+		case "small":
+			opts.MaxPayload = 4096
 		case "password":
 			opts.Users = []*server.User{{Username: "worker", Password: "hush-hush"}, {Username: "app", Password: "hush-hush"}}
 		case "token":
@@ -149,7 +154,7 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 			writeFile(ts, "cert.pem", cert)
 			writeFile(ts, "key.pem", key)
 		default:
-			ts.Fatalf("usage: server [password|token|inbox|creds|nkey|tls]")
+			ts.Fatalf("usage: server [jetstream|small|password|token|inbox|creds|nkey|tls]")
 		}
 	}
 	srv, err := startNATS(opts)
@@ -166,11 +171,19 @@ func cmdService(ts *testscript.TestScript, neg bool, args []string) {
 	if r.server == nil {
 		cmdServer(ts, false, nil)
 	}
-	o := open
-	if slices.Contains(args, "strict") {
-		o = worker.Options{}
+	o, shared := open, false
+	for _, arg := range args {
+		switch arg {
+		case "shared":
+			shared = true
+		case "strict":
+			o = worker.Options{}
+		default:
+			o.Policies = policy.NewBook()
+			ts.Check(o.Policies.Load(arg, []byte(ts.ReadFile(arg)), "1"))
+		}
 	}
-	s, err := serve(r.server, r.creds, slices.Contains(args, "shared"), o)
+	s, err := serve(r.server, r.creds, shared, o)
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(s.stop()) })
 	r.service = s

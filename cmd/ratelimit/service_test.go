@@ -88,11 +88,16 @@ var open = worker.Options{
 // busyQueue has no room for the key busy.
 type busyQueue struct{ worker.Queue }
 
-func (q busyQueue) Submit(item batch.Item) error {
-	if item.Check().Demands[0].Key == "busy" {
-		return batch.ErrOverloaded
+func (q busyQueue) Submit(items ...batch.Item) (int, error) {
+	for i, item := range items {
+		if item.Check().Demands[0].Key == "busy" {
+			return i, batch.ErrOverloaded
+		}
+		if _, err := q.Queue.Submit(item); err != nil {
+			return i, err
+		}
 	}
-	return q.Queue.Submit(item)
+	return len(items), nil
 }
 
 // clockStore is a store whose clock stands still until it is moved. A forgetful

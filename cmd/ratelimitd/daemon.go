@@ -165,6 +165,7 @@ func (d *Daemon) openWorker() error {
 	o := worker.Options{
 		Version:      semver(version),
 		Instance:     d.cfg.Instance,
+		Metadata:     map[string]string{"policies": d.cfg.policiesFrom()},
 		Policies:     d.policies,
 		Together:     d.together,
 		InlineLimits: inlineLimits[d.cfg.InlineLimits],

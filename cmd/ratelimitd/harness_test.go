@@ -72,14 +72,14 @@ func startNATS(t *testing.T) string {
 }
 
 // dial returns a client of the service at this NATS URL.
-func dial(t *testing.T, url string) *client.Client {
+func dial(t *testing.T, url string, opts ...client.Option) *client.Client {
 	t.Helper()
 	nc, err := nats.Connect(url, client.ConnectOptions()...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	c, err := client.New(nc)
+	c, err := client.New(nc, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}

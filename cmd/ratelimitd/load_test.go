@@ -17,6 +17,9 @@ import (
 type tally struct {
 	checks, admitted, degraded, failed atomic.Int64
 	firstError                         atomic.Pointer[error]
+
+	// onAdmitted, if set, hears of each check that was admitted.
+	onAdmitted func(client.Result)
 }
 
 func (c *tally) String() string {
@@ -31,7 +34,7 @@ func (c *tally) String() string {
 // returns when the last answer is there. Pause is the time between a caller's
 // questions.
 func hammer(ctx context.Context, t *testing.T, natsURL string, callers int, pause time.Duration, c *tally, opts ...client.CheckOption) {
-	cl := dial(t, natsURL)
+	cl := dial(t, natsURL, client.WithTimeout(30*time.Second)) // however busy the machine is
 	var wg sync.WaitGroup
 	for range callers {
 		wg.Go(func() {
@@ -44,6 +47,9 @@ func hammer(ctx context.Context, t *testing.T, natsURL string, callers int, paus
 					c.firstError.CompareAndSwap(nil, &err)
 				case res.Allowed:
 					c.admitted.Add(1)
+					if c.onAdmitted != nil {
+						c.onAdmitted(res)
+					}
 				}
 				if res.Degraded {
 					c.degraded.Add(1)

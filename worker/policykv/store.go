@@ -24,7 +24,7 @@ var (
 	// ErrChanged: somebody else has put policies in the meantime.
 	ErrChanged = errors.New("the policies were changed by somebody else")
 
-	// ErrTooLong: the document does not fit into a message.
+	// ErrTooLong: the document does not fit into a message, or the bucket.
 	ErrTooLong = errors.New("the policies are too long")
 )
 
@@ -46,6 +46,7 @@ type Version struct {
 // Store reads and writes the policies in a bucket. It is safe for concurrent
 // use.
 type Store struct {
+	nc *nats.Conn
 	kv jetstream.KeyValue
 }
 
@@ -55,7 +56,7 @@ func Open(ctx context.Context, js jetstream.JetStream, bucket string) (*Store, e
 	if err != nil {
 		return nil, explain(err, bucket)
 	}
-	return &Store{kv}, nil
+	return &Store{js.Conn(), kv}, nil
 }
 
 // Create makes a bucket that keeps so many versions as History says, on one
@@ -65,7 +66,7 @@ func Create(ctx context.Context, js jetstream.JetStream, bucket string) (*Store,
 	if err != nil {
 		return nil, explain(err, bucket)
 	}
-	return &Store{kv}, nil
+	return &Store{js.Conn(), kv}, nil
 }
 
 // Get returns the newest version. The error is ErrNone if there is none, and
@@ -88,17 +89,31 @@ func (s *Store) Get(ctx context.Context) (Version, error) {
 
 // Put writes a version if the newest one is still that of the expected
 // revision, 0 standing for none, and returns its revision. The error is
-// ErrChanged if it is not. It does not look at the text.
+// ErrChanged if it is not, and ErrTooLong if the text does not fit into a
+// message. It does not look at the text.
 func (s *Store) Put(ctx context.Context, text []byte, expected uint64) (uint64, error) {
 	revision, err := s.kv.Update(ctx, Key, text, expected)
 	var api *jetstream.APIError
 	switch {
 	case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
 		return 0, fmt.Errorf("%w since you looked; look again with: ratelimit policies diff FILE", ErrChanged)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return 0, tooLong(len(text), fmt.Sprintf("the NATS server takes messages of %d", s.nc.MaxPayload()), "raise max_payload of the server, up to 8MB")
+	case errors.As(err, &api) && api.ErrorCode == messageExceedsMaximum:
+		return 0, tooLong(len(text), "the bucket "+s.kv.Bucket()+" takes fewer", "raise its --max-value-size with: nats kv edit "+s.kv.Bucket())
 	case err != nil:
 		return 0, explain(err, s.kv.Bucket())
 	}
 	return revision, nil
+}
+
+// messageExceedsMaximum is what JetStream says about a value that is longer
+// than its bucket allows.
+const messageExceedsMaximum jetstream.ErrorCode = 10054
+
+// tooLong says what to do about a document that does not fit.
+func tooLong(size int, limit, raise string) error {
+	return fmt.Errorf("%w: they have %d bytes and %s; put customers that differ only in their limits into plans, %s, or give each worker the file with RATELIMIT_POLICIES", ErrTooLong, size, limit, raise)
 }
 
 // History returns the versions that the bucket still has, the newest first.
@@ -128,8 +143,6 @@ func explain(err error, bucket string) error {
 		return fmt.Errorf("%w as %s; make it with: nats kv add %s --history %d", ErrNoBucket, bucket, bucket, History)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w, or it is not ready; turn it on, or use a file for the policies", ErrNoJetStream)
-	case errors.Is(err, nats.ErrMaxPayload):
-		return fmt.Errorf("%w for one message; put customers that differ only in their limits into plans, or raise max_payload of the NATS server", ErrTooLong)
 	case errors.Is(err, jetstream.ErrInvalidBucketName):
 		return fmt.Errorf("%q is no name of a bucket: it can have letters, digits, _ and -", bucket)
 	}
