@@ -89,7 +89,9 @@ func (p *Plan) Run(ctx context.Context) (*Outcome, error) {
 func (p *Plan) round(ctx context.Context, i int, baseline bool) *Round {
 	load, target := p.Load, p.Target
 	if baseline {
-		load.Admissions, target = nil, p.Baseline
+		// An echo grants nothing. But to count costs time, and both sides
+		// should pay for what is the generator's.
+		load.Admissions, target = NewAdmissions(load.Keys.Len(), nil, false), p.Baseline
 	}
 	load.Seed = uint64(i) << 32
 	if p.Progress != nil {

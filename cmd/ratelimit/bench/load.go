@@ -33,8 +33,7 @@ type Load struct {
 	// Warmup precedes what is measured, and Duration is that.
 	Warmup, Duration time.Duration
 
-	// Admissions counts what was granted. It may be nil, and then nothing is
-	// counted: an echo grants nothing.
+	// Admissions counts what was granted. It may be nil, and then nothing is.
 	Admissions *Admissions
 
 	// Seed makes the series of keys another one.
