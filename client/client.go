@@ -16,12 +16,14 @@ import (
 const DefaultTimeout = 2 * time.Second
 
 // Client asks the rate limiter over one NATS connection. It is safe for
-// concurrent use, starts no goroutines and needs no closing.
+// concurrent use and needs no closing: only [Client.Wait] starts goroutines,
+// which end with the waiting, and [Client.Lease], whose leases are closed.
 type Client struct {
 	nc      *nats.Conn
 	prefix  string
 	timeout time.Duration
 	bodies  sync.Pool // of *[]byte
+	waits   waitLines
 }
 
 // Option configures a [Client].

@@ -143,7 +143,7 @@ func (l *Lease) firstNeeds() int64 {
 // grant takes in what a check sent at sent brought. It needs l.mu.
 func (l *Lease) grant(sent time.Duration, cost int64, res *Result) {
 	l.denied.Store(nil)
-	ch := l.newChunk(sent, cost, res)
+	ch := newChunk(sent, l.hold, cost, l.check, res)
 	l.chunks = append(l.chunks, ch)
 	l.sum += cost
 	l.tokens.Add(cost)

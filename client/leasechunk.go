@@ -22,26 +22,22 @@ type chunk struct {
 	opts []CheckOption // of the refund
 }
 
-// newChunk returns the tokens that a check brought, of which cost were taken.
-func (l *Lease) newChunk(sent time.Duration, cost int64, res *Result) chunk {
-	ch := chunk{left: cost, end: sent + l.hold}
+// newChunk returns what a check brought that was made with opts and a cost, to
+// be held for as long as hold.
+func newChunk(sent, hold time.Duration, cost int64, opts []CheckOption, res *Result) chunk {
+	ch := chunk{left: cost, end: sent + hold}
 	// What was not charged must not be given back, nor what was charged to a
 	// bucket other than the one that would get it.
 	if res.Limit == 0 || res.Degraded || res.WouldDeny {
 		return ch
 	}
-	ch.back, ch.opts = math.MaxInt64, l.check
+	ch.back, ch.opts = math.MaxInt64, opts
 	if res.Policy != "" {
 		// Should the policy have changed by then, this names no bucket that
 		// anybody uses.
 		ch.opts = []CheckOption{WithPolicy(res.Policy)}
 	}
-	limits := res.Limits
-	if limits == nil {
-		limits = []LimitStatus{{Limit: res.Limit, Remaining: res.Remaining, ResetAfter: res.ResetAfter, Window: res.Window}}
-	}
-	for i := range limits {
-		s := &limits[i]
+	for _, s := range limitsOf(res) {
 		// Replies are rounded up to a millisecond.
 		reset := sent + min(s.ResetAfter, forever) - time.Millisecond
 		if s.refills() {
@@ -58,6 +54,14 @@ func (l *Lease) newChunk(sent time.Duration, cost int64, res *Result) chunk {
 		ch.back = min(ch.back, reset)
 	}
 	return ch
+}
+
+// limitsOf returns all limits of a result, which may be one.
+func limitsOf(res *Result) []LimitStatus {
+	if res.Limits != nil {
+		return res.Limits
+	}
+	return []LimitStatus{{res.LimitName, res.Limit, res.Remaining, res.RetryAfter, res.ResetAfter, res.Window}}
 }
 
 // fill returns how long a bucket takes for one token, rounded up.
@@ -81,7 +85,8 @@ func (ch *chunk) giveable(now time.Duration) int64 {
 	case ch.fill == 0:
 		return ch.left
 	}
-	return min(ch.left, int64((ch.back-now)/ch.fill))
+	// Rounded up: of a token that is coming back, a part is missing still.
+	return min(ch.left, int64((ch.back-now-1)/ch.fill)+1)
 }
 
 // settle finds out what was spent, oldest first, and takes the tokens away
