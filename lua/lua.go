@@ -52,7 +52,8 @@ func assemble(steps ...step) string {
 // shared is what the files have in common: division of integers that stays
 // exact, and names that are quick to reach.
 const shared = `
-local tonumber, fmod, format, match = tonumber, math.fmod, string.format, string.match
+local tonumber, fmod = tonumber, math.fmod
+local format, match, find = string.format, string.match, string.find
 local function floor(a, b) return (a - fmod(a, b)) / b end
 local function ceil(a, b)
   local rest = fmod(a, b)

@@ -8,50 +8,49 @@ return {
   widest = 72, -- bytes of a value
 
   limit = function(now, args, i)
-    local limit = {most = tonumber(args[i]), length = tonumber(args[i + 1]), tick = tonumber(args[i + 2])}
-    limit.micros = limit.length * limit.tick
-    limit.now = now
-    limit.start = now - fmod(now, limit.micros)
-    limit.left = limit.length - floor(now - limit.start, limit.tick)
-    return limit
-  end,
+    local most, length, tick = tonumber(args[i]), tonumber(args[i + 1]), tonumber(args[i + 2])
+    local micros = length * tick
+    local begin = now - fmod(now, micros)
+    local left = length - floor(now - begin, tick)
+    local limit = {}
 
-  open = function(limit, value)
-    local start, length, this, previous = match(value, '^w(%d+):(%d+):(%d+):(%d+)$')
-    if not start then return 0, 0, false end
-    start, length, this, previous = tonumber(start), tonumber(length), tonumber(this), tonumber(previous)
-    local full = start + length
-    if this > 0 then full = full + length end
-    if full <= limit.now then return 0, 0, false end
-    local old = false
-    if length ~= limit.micros then -- the limit was changed
-      return math.min(this + previous, limit.most), 0, true
-    elseif start == limit.start - length then
-      this, previous = 0, this
-    elseif start ~= limit.start then -- the clock went back
-      old = true
+    function limit.open(value)
+      local start, len, this, previous = match(value, '^w(%d+):(%d+):(%d+):(%d+)$')
+      if not start then return 0, 0 end
+      start, len, this, previous = tonumber(start), tonumber(len), tonumber(this), tonumber(previous)
+      local full = start + len
+      if this > 0 then full = full + len end
+      if full <= now then return 0, 0 end
+      local stale = false
+      if len ~= micros then -- the limit was changed
+        return math.min(this + previous, most), 0, full, true
+      elseif start == begin - len then
+        this, previous = 0, this
+      elseif start ~= begin then -- the clock went back
+        stale = true
+      end
+      local a, b = math.min(this, most), math.min(previous, most)
+      return a, b, full, stale or a ~= this or b ~= previous
     end
-    local a, b = math.min(this, limit.most), math.min(previous, limit.most)
-    return a, b, old or a ~= this or b ~= previous
-  end,
 
-  room = function(limit, this, previous, cost)
-    local free = limit.most * limit.length - this * limit.length - previous * limit.left
-    if free < 0 then return 0 end
-    return floor(free, cost * limit.length)
-  end,
+    local function free(this, previous) return most * length - this * length - previous * left end
 
-  take = function(_, this, previous, cost)
-    return this + cost, previous
-  end,
+    function limit.has(this, previous, cost) return cost * length <= free(this, previous) end
 
-  give = function(_, this, previous, cost)
-    return math.max(0, this - cost), previous
-  end,
+    function limit.room(this, previous, cost)
+      return floor(math.max(0, free(this, previous)), cost * length)
+    end
 
-  value = function(limit, this, previous)
-    local full = limit.start + limit.micros
-    if this > 0 then full = full + limit.micros end
-    return format('w%.0f:%.0f:%.0f:%.0f', limit.start, limit.micros, this, previous), full - limit.now
+    function limit.take(this, previous, cost) return this + cost, previous end
+
+    function limit.give(this, previous, cost) return math.max(0, this - cost), previous end
+
+    function limit.value(this, previous)
+      local full = begin + micros
+      if this > 0 then full = full + micros end
+      return format('w%d:%d:%d:%d', begin, micros, this, previous), full
+    end
+
+    return limit
   end,
 }

@@ -13,51 +13,52 @@ return {
   widest = 40, -- bytes of a value
 
   limit = function(now, args, i)
-    local limit = {
-      token = tonumber(args[i]), refill = tonumber(args[i + 1]),
-      size = tonumber(args[i + 2]), tick = tonumber(args[i + 3]),
-    }
-    limit.micros, limit.now = now, floor(now, limit.tick)
-    limit.longest = floor(limit.size, limit.refill)
-    return limit
-  end,
+    local token, refill = tonumber(args[i]), tonumber(args[i + 1])
+    local size, tick = tonumber(args[i + 2]), tonumber(args[i + 3])
+    local start, longest = floor(now, tick), floor(size, refill)
+    local whole, rest = '%d' .. letters[tick], '%d:%d' .. letters[tick]
+    local limit = {}
 
-  open = function(limit, value)
-    local at, frac, letter = match(value, '^(%d+):?(%d*)([ms]?)$')
-    if not at then return 0, 0, false end
-    at, frac = tonumber(at), tonumber(frac) or 0
-    local tick = lengths[letter]
-    if tick ~= limit.tick then -- the limit was changed; round up
-      if frac > 0 then at = at + 1 end
-      if at * tick <= limit.micros then return 0, 0, false end
-      at, frac = ceil(at * tick, limit.tick), 0
+    function limit.open(value)
+      local at, frac, length = nil, 0, 1
+      if find(value, '%D') then
+        at, frac, length = match(value, '^(%d+):?(%d*)([ms]?)$')
+        if not at then return 0, 0 end
+        at, frac, length = tonumber(at), tonumber(frac) or 0, lengths[length]
+      else -- most values; quicker than a pattern with captures
+        at = tonumber(value) or 0
+      end
+      local full = at
+      if frac > 0 then full = full + 1 end
+      full = full * length
+      if length ~= tick then -- the limit was changed; round up
+        if full <= now then return 0, 0 end
+        at, frac = ceil(full, tick), 0
+      end
+      local ticks = at - start
+      if ticks < 0 then return 0, 0 end
+      if ticks > longest then return size, 0, full, true end
+      if frac > refill then frac = refill end
+      local debt = ticks * refill
+      if frac > size - debt then return size, 0, full, true end
+      return debt + frac, 0, full
     end
-    local ticks = at - limit.now
-    if ticks < 0 then return 0, 0, false end
-    if ticks > limit.longest then return limit.size, 0, true end
-    if frac > limit.refill then frac = limit.refill end
-    local debt = ticks * limit.refill
-    if frac > limit.size - debt then return limit.size, 0, true end
-    return debt + frac, 0, false
-  end,
 
-  room = function(limit, debt, _, cost)
-    return floor(limit.size - debt, cost * limit.token)
-  end,
+    function limit.has(debt, _, cost) return cost * token <= size - debt end
 
-  take = function(limit, debt, _, cost)
-    return debt + cost * limit.token, 0
-  end,
+    function limit.room(debt, _, cost) return floor(size - debt, cost * token) end
 
-  give = function(limit, debt, _, cost)
-    return math.max(0, debt - cost * limit.token), 0
-  end,
+    function limit.take(debt, _, cost) return debt + cost * token, 0 end
 
-  value = function(limit, debt)
-    local frac = fmod(debt, limit.refill)
-    local at = limit.now + (debt - frac) / limit.refill
-    local life = ceil(debt, limit.refill) * limit.tick
-    if frac == 0 then return format('%.0f%s', at, letters[limit.tick]), life end
-    return format('%.0f:%.0f%s', at, frac, letters[limit.tick]), life
+    function limit.give(debt, _, cost) return math.max(0, debt - cost * token), 0 end
+
+    function limit.value(debt)
+      local frac = refill > 1 and fmod(debt, refill) or 0
+      local at = start + (debt - frac) / refill
+      if frac == 0 then return format(whole, at), at * tick end
+      return format(rest, at, frac), (at + 1) * tick
+    end
+
+    return limit
   end,
 }

@@ -2,10 +2,12 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/quotaworker/ratelimit/client/wire"
 	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/limiter/batch"
 	"github.com/quotaworker/ratelimit/limiter/memstore"
@@ -45,6 +47,7 @@ func BenchmarkHandle(b *testing.B) {
 	for name, m := range map[string]*message{
 		"empty":   {subject: "ratelimit.check.user.42", reply: "_INBOX.nobody"},
 		"inline":  {subject: "ratelimit.check.user.42", reply: "_INBOX.nobody", data: []byte(`{"rate":5,"interval":"1s"}`)},
+		"many":    {subject: "ratelimit.check", reply: "_INBOX.nobody", data: manyChecks(128)},
 		"refused": {subject: "ratelimit.check.user.42", reply: "_INBOX.nobody", data: []byte(`{"rate":5}`)},
 	} {
 		b.Run(name, func(b *testing.B) {
@@ -55,4 +58,13 @@ func BenchmarkHandle(b *testing.B) {
 			}
 		})
 	}
+}
+
+// manyChecks is the body of a message with n checks, as the Go client makes it.
+func manyChecks(n int) []byte {
+	r := wire.Request{Checks: make([]wire.Request, n)}
+	for i := range r.Checks {
+		r.Checks[i] = wire.Request{Key: fmt.Sprintf("user.%06d", i), Cost: 1}
+	}
+	return wire.AppendRequest(nil, &r)
 }

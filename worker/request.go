@@ -194,6 +194,11 @@ func (q *request) prepare(key string, body *wire.Request) (*call, error) {
 	w := q.endpoint.worker
 	c := w.calls.Get().(*call)
 	c.request, c.key = *q, key
+	if body.TimeoutMS > 0 {
+		if own := q.arrived.Add(time.Duration(body.TimeoutMS) * time.Millisecond); own.Before(c.deadline) {
+			c.deadline = own
+		}
+	}
 	p, err := w.limits.resolve(c.space[:0], q.endpoint.verb, key, body)
 	if err != nil {
 		c.free()

@@ -52,6 +52,9 @@ func appendCheck(dst []byte, r *Request) []byte {
 	if r.Policy != "" {
 		dst = append(appendString(append(dst, `"policy":`...), r.Policy), ',')
 	}
+	if r.TimeoutMS != 0 {
+		dst = append(strconv.AppendInt(append(dst, `"timeout_ms":`...), r.TimeoutMS, 10), ',')
+	}
 	return endObject(dst)
 }
 

@@ -128,14 +128,26 @@ func DecodeReply(body []byte) (Reply, error) {
 // DecodeReplies reads the answer to a request with several checks, by the
 // rules of [DecodeReply].
 func DecodeReplies(body []byte) (Replies, error) {
-	s := scanner{data: body, check: -1}
 	var r Replies
-	s.replies(&r)
-	s.end()
-	if s.err != nil {
-		return Replies{}, errReply(&s)
+	if err := DecodeRepliesInto(&r, body); err != nil {
+		return Replies{}, err
 	}
 	return r, nil
+}
+
+// DecodeRepliesInto is DecodeReplies into r, whose space it uses again. A
+// string that already stands in Results where the same text is read stays
+// there, up to the capacity of Results: so who knows which keys are going to
+// be answered puts them there, and decoding allocates nothing. After an error
+// r holds nothing that means anything.
+func DecodeRepliesInto(r *Replies, body []byte) error {
+	s := scanner{data: body, check: -1}
+	s.replies(r)
+	s.end()
+	if s.err != nil {
+		return errReply(&s)
+	}
+	return nil
 }
 
 // errReply makes a plain error: an *Error is what a worker said, and this is
@@ -144,7 +156,10 @@ func errReply(s *scanner) error {
 	return errors.New("not a reply: " + s.err.Message)
 }
 
+// reply reads a reply into r, and uses the space of what stands there.
 func (s *scanner) reply(r *Reply) {
+	key, policy, name, source, limits := r.Key, r.Policy, r.LimitName, r.Source, r.Limits
+	*r = Reply{}
 	answered := false
 	for n := 0; s.member(n); n++ {
 		switch string(s.name) {
@@ -152,7 +167,7 @@ func (s *scanner) reply(r *Reply) {
 			answered = true
 			r.Allowed = s.boolean()
 		case "key":
-			r.Key = string(s.str())
+			r.Key = s.text(key)
 		case "limit":
 			r.Limit = s.count()
 		case "remaining":
@@ -166,13 +181,13 @@ func (s *scanner) reply(r *Reply) {
 		case "delay_ms":
 			r.DelayMS = s.count()
 		case "policy":
-			r.Policy = string(s.str())
+			r.Policy = s.text(policy)
 		case "limit_name":
-			r.LimitName = s.limitName()
+			r.LimitName = s.limitName(name)
 		case "limits":
-			r.Limits = s.limits()
+			r.Limits = s.limits(limits)
 		case "source":
-			r.Source = s.source()
+			r.Source = s.source(source)
 		case "degraded":
 			r.Degraded = s.boolean()
 		case "would_deny":
@@ -192,21 +207,35 @@ func (s *scanner) reply(r *Reply) {
 	}
 }
 
-// limits reads the limits of a reply; none is nil.
-func (s *scanner) limits() []LimitReply {
+// limits reads the limits of a reply into the space of old; none is nil.
+func (s *scanner) limits(old []LimitReply) []LimitReply {
 	var limits []LimitReply
 	for n := 0; s.element(n); n++ {
-		limits = append(limits, LimitReply{})
+		if n == 0 {
+			limits = old[:0]
+		}
+		limits = grow(limits)
 		s.limit(&limits[n])
 	}
 	return limits
 }
 
+// grow makes s longer by one element, which is what its space holds already.
+func grow[T any](s []T) []T {
+	if len(s) < cap(s) {
+		return s[:len(s)+1]
+	}
+	var zero T
+	return append(s, zero)
+}
+
 func (s *scanner) limit(l *LimitReply) {
+	name := l.Name
+	*l = LimitReply{}
 	for n := 0; s.member(n); n++ {
 		switch string(s.name) {
 		case "name":
-			l.Name = s.limitName()
+			l.Name = s.limitName(name)
 		case "limit":
 			l.Limit = s.count()
 		case "remaining":
@@ -224,6 +253,8 @@ func (s *scanner) limit(l *LimitReply) {
 }
 
 func (s *scanner) replies(r *Replies) {
+	space := r.Results
+	*r = Replies{}
 	answered := false
 	for n := 0; s.member(n); n++ {
 		switch string(s.name) {
@@ -233,7 +264,7 @@ func (s *scanner) replies(r *Replies) {
 		case "retry_after_ms":
 			r.RetryAfterMS = s.count()
 		case "results":
-			r.Results = s.results()
+			r.Results = s.results(space)
 		case "error":
 			r.Err = s.errorValue()
 		default:
@@ -249,10 +280,13 @@ func (s *scanner) replies(r *Replies) {
 	}
 }
 
-func (s *scanner) results() []Reply {
-	results := []Reply{}
+func (s *scanner) results(space []Reply) []Reply {
+	results := space[:0]
+	if results == nil {
+		results = []Reply{}
+	}
 	for n := 0; s.element(n); n++ {
-		results = append(results, Reply{})
+		results = grow(results)
 		s.reply(&results[n])
 	}
 	return results
@@ -276,18 +310,25 @@ func (s *scanner) errorValue() *Error {
 	return e
 }
 
-// limitName and source spare the words that nearly every reply has an
-// allocation.
+// text, limitName and source spare what was there before, and the words that
+// nearly every reply has, an allocation.
 
-func (s *scanner) limitName() string {
+func (s *scanner) text(old string) string {
 	text := s.str()
-	if string(text) == "default" {
-		return "default"
+	if string(text) == old {
+		return old
 	}
 	return string(text)
 }
 
-func (s *scanner) source() string {
+func (s *scanner) limitName(old string) string {
+	if old == "" {
+		old = "default"
+	}
+	return s.text(old)
+}
+
+func (s *scanner) source(old string) string {
 	text := s.str()
 	switch string(text) {
 	case "redis":
@@ -296,6 +337,8 @@ func (s *scanner) source() string {
 		return "memory"
 	case "policy":
 		return "policy"
+	case old:
+		return old
 	}
 	return string(text)
 }

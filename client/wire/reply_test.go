@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -138,6 +139,34 @@ func TestDecodeReplyAllocs(t *testing.T) {
 	}
 }
 
+// TestDecodeRepliesInto reads different replies into the same space.
+func TestDecodeRepliesInto(t *testing.T) {
+	var space Replies
+	for i, want := range []Replies{
+		{Results: goldenReplies},
+		{Allowed: true, Results: []Reply{goldenReplies[2]}},
+		{Results: []Reply{goldenReplies[1], goldenReplies[3], goldenReplies[3], goldenReplies[0]}},
+		{Results: []Reply{goldenReplies[3], goldenReplies[5], goldenReplies[0]}},
+		{Results: []Reply{}},
+		{Results: []Reply{{}, {}, {}, {}}},
+		{Err: Errorf(CodeOverloaded, "try again later")},
+		{Allowed: true, RetryAfterMS: 5, Results: goldenReplies[:3]},
+	} {
+		if err := DecodeRepliesInto(&space, AppendReplies(nil, &want)); err != nil || !reflect.DeepEqual(space, want) {
+			t.Errorf("%d: got  %+v, %v\nwant %+v", i, space, err, want)
+		}
+		_ = DecodeRepliesInto(&space, []byte(`{"allowed":true,"retry_after_ms":7,"results":[{"allowed":true,"key":"x","limits":[{"name":"y"`))
+	}
+}
+
+func TestDecodeRepliesIntoAllocs(t *testing.T) {
+	body := AppendReplies(nil, &Replies{Results: []Reply{goldenReplies[0], goldenReplies[1], goldenReplies[3]}})
+	space := Replies{Results: make([]Reply, 0, 4)}
+	if got := testing.AllocsPerRun(100, func() { _ = DecodeRepliesInto(&space, body) }); got > 0 {
+		t.Errorf("%v allocations, want none", got)
+	}
+}
+
 func FuzzDecodeReply(f *testing.F) {
 	for i := range goldenReplies {
 		f.Add(AppendReply(nil, &goldenReplies[i]))
@@ -146,6 +175,10 @@ func FuzzDecodeReply(f *testing.F) {
 	f.Add([]byte(`{"x":[{"y":-1.5e-3}],"allowed":true}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		several, err := DecodeReplies(body)
+		used := Replies{Allowed: true, RetryAfterMS: 1, Results: slices.Clone(goldenReplies), Err: Errorf(CodeOverloaded, "m")}
+		if e := DecodeRepliesInto(&used, body); (e == nil) != (err == nil) || e == nil && !reflect.DeepEqual(used, several) {
+			t.Fatalf("%q\nis %+v, %v\nand into used space %+v, %v", body, several, err, used, e)
+		}
 		if err == nil {
 			again, err := DecodeReplies(AppendReplies(nil, &several))
 			if err != nil || !reflect.DeepEqual(again, several) {

@@ -11,14 +11,18 @@ const (
 	maxInterval = 366 * 24 * time.Hour
 )
 
+// maxTimeout bounds timeout_ms, in milliseconds. What is longer is not how long
+// somebody waits for an answer.
+const maxTimeout = 24 * 60 * 60 * 1000
+
 // maxPolicyName bounds the name of a policy, in bytes.
 const maxPolicyName = 64
 
 // fields are the members of a request, in the order of their bits in a
 // fieldSet; the first checkFields of them are those of a check as well.
-var fields = [...]string{"key", "rate", "interval", "burst", "cost", "algorithm", "policy", "checks", "mode"}
+var fields = [...]string{"key", "rate", "interval", "burst", "cost", "algorithm", "policy", "timeout_ms", "checks", "mode"}
 
-const checkFields = 7
+const checkFields = 8
 
 // fieldSet has a bit for each of fields.
 type fieldSet uint16
@@ -95,6 +99,21 @@ func (s *scanner) request(r *Request) {
 		r.CostGiven = seen.has("cost")
 		s.together(seen)
 	}
+	if s.err == nil && r.Mode == ModeAll {
+		s.noTimeouts(r.Checks)
+	}
+}
+
+// noTimeouts refuses timeouts of checks that are decided as one.
+func (s *scanner) noTimeouts(checks []Request) {
+	for i := range checks {
+		if checks[i].TimeoutMS > 0 {
+			s.check, s.field = i, "timeout_ms"
+			s.fail("checks that are granted all or none have one time; say it in the header %s", HeaderTimeout)
+			s.check, s.field = -1, ""
+			return
+		}
+	}
 }
 
 // value reads the value of the member that was found last.
@@ -128,6 +147,11 @@ func (s *scanner) value(r *Request) {
 	case "policy":
 		s.field = "policy"
 		r.Policy = s.policyName()
+	case "timeout_ms":
+		s.field = "timeout_ms"
+		if r.TimeoutMS = s.positive(); r.TimeoutMS > maxTimeout {
+			s.fail("%d must be at most %d, which is a day", r.TimeoutMS, int64(maxTimeout))
+		}
 	case "checks":
 		s.field = "checks"
 		r.Checks = s.checks()

@@ -67,7 +67,7 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		{"control byte outside", "{\x00}", `not JSON at byte 2: a field name in quotes should stand there, not "\x00"`},
 		{"other characters", "{\"policy\":\"gr\u00fcn\"}", `policy: "gr\u00fcn" is no name of a policy, which is 1 to 64 of A-Z a-z 0-9 _ : @ / + = ~ . and -; leave it out to use the one that matches the key`},
 		{"too large", `{"policy":"` + strings.Repeat("a", MaxRequest), "the body has 65547 bytes and must have at most 65536"},
-		{"long unknown name", `{"` + strings.Repeat("x", 60000) + `":1}`, `unknown field "` + strings.Repeat("x", 64) + `"...; there are key, rate, interval, burst, cost, algorithm, policy, checks, mode`},
+		{"long unknown name", `{"` + strings.Repeat("x", 60000) + `":1}`, `unknown field "` + strings.Repeat("x", 64) + `"...; there are key, rate, interval, burst, cost, algorithm, policy, timeout_ms, checks, mode`},
 		{"deep arrays", `{"cost":` + strings.Repeat("[", 60000) + `}`, "cost: must be an integer, not an array"},
 		{"deep objects", strings.Repeat(`{"checks":[`, 5000), "checks[0].checks: a check cannot hold checks of its own"},
 		{"many checks", `{"checks":[` + many + `{"key":"a"}]}`, "checks: more than 256; send the rest in another request"},
@@ -87,13 +87,13 @@ func TestDecodeRequestRefuses(t *testing.T) {
 }
 
 func TestDecodeRequestFields(t *testing.T) {
-	got, err := DecodeRequest([]byte(`{"key":"user_123","rate":5,"interval":"1m","burst":10,"cost":2,"algorithm":"token_bucket","policy":"gold"}`))
+	got, err := DecodeRequest([]byte(`{"key":"user_123","rate":5,"interval":"1m","burst":10,"cost":2,"algorithm":"token_bucket","policy":"gold","timeout_ms":250}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Request{
 		Key: "user_123", Rate: 5, IntervalMicros: 60e6, Burst: 10, Cost: 2, CostGiven: true,
-		Algorithm: AlgorithmTokenBucket, Policy: "gold",
+		Algorithm: AlgorithmTokenBucket, Policy: "gold", TimeoutMS: 250,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -146,6 +146,7 @@ type plainRequest struct {
 	Cost      *int64          `json:"cost,omitempty"`
 	Algorithm *string         `json:"algorithm,omitempty"`
 	Policy    *string         `json:"policy,omitempty"`
+	TimeoutMS *int64          `json:"timeout_ms,omitempty"`
 	Checks    *[]plainRequest `json:"checks,omitempty"`
 	Mode      *string         `json:"mode,omitempty"`
 }
@@ -159,6 +160,7 @@ func (p *plainRequest) request(t *testing.T) Request {
 	r.CostGiven = p.Cost != nil
 	set(&r.Algorithm, p.Algorithm)
 	set(&r.Policy, p.Policy)
+	set(&r.TimeoutMS, p.TimeoutMS)
 	set(&r.Mode, p.Mode)
 	if p.Interval != nil {
 		d, err := time.ParseDuration(*p.Interval)
@@ -205,6 +207,10 @@ func TestDecodeRequestReadsWhatOthersWrite(t *testing.T) {
 		}
 		if rnd.IntN(2) == 0 {
 			p.Policy = text("gold")
+		}
+		if rnd.IntN(4) == 0 {
+			ms := 1 + rnd.Int64N(maxTimeout)
+			p.TimeoutMS = &ms
 		}
 		return p
 	}

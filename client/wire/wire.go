@@ -106,6 +106,12 @@ type Request struct {
 	// the key.
 	Policy string
 
+	// TimeoutMS is how many milliseconds the caller is going to wait, if that
+	// is less than HeaderTimeout says; 0 means that it is not. It is there for
+	// checks of several callers that travel in one message, so checks in
+	// ModeAll have none.
+	TimeoutMS int64
+
 	// Checks holds several checks, of which each has a key and no checks of
 	// its own. What the subject has after its verb is a prefix of all these
 	// keys, see [JoinKey]. A request with checks has no other field but Mode.

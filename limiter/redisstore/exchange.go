@@ -106,16 +106,20 @@ func (e *exchange) write(ctx context.Context, pipe redis.Pipeliner, now time.Tim
 		if text := e.marks[i].String(); text == "" {
 			pipe.Del(ctx, name)
 		} else {
+			left := expiry(e.marks[i].Until) - now.UnixMicro()
 			// In whole milliseconds, as Redis keeps it, rounded up.
-			left := time.Duration(e.marks[i].Until-now.UnixMicro()+999) * time.Microsecond
-			pipe.Set(ctx, name, text, left.Truncate(time.Millisecond)+slack)
+			pipe.Set(ctx, name, text, time.Duration((left+999)/1000)*time.Millisecond)
 		}
 	}
 	return any
 }
 
-// slack is how long a bucket outlives its use, as in take.lua.
-const slack = 10 * time.Second
+// expiry returns when a bucket expires that is full at until, in microseconds.
+// The script relies on it, see take.lua.
+func expiry(until int64) int64 {
+	const grid = 10_000_000
+	return until - until%grid + 2*grid
+}
 
 // settle gives the checks their answers for good, or takes them back.
 func (e *exchange) settle(results []limiter.Result, err error) {

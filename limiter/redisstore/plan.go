@@ -3,6 +3,8 @@ package redisstore
 import (
 	"fmt"
 	"math"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/quotaworker/ratelimit/limiter"
@@ -11,6 +13,13 @@ import (
 // maxBuckets bounds the keys of one script call; Lua's unpack fails at 8000.
 const maxBuckets = 4000
 
+// planner spreads batches over calls of the script. It is safe for concurrent
+// use; what it plans is reused, so give it back with free.
+type planner struct {
+	slots bool      // keys of different slots do not go together
+	spare sync.Pool // of *plan
+}
+
 // plan is one call of the script: some checks of a batch, in their order, and
 // the buckets they need.
 type plan struct {
@@ -18,22 +27,39 @@ type plan struct {
 	demands []int // the bucket of each demand of each check, in order
 	buckets []bucket
 	steps   []step
-	byName  map[string]int // redis key -> bucket
-	order   []int          // buckets in the order of the script's KEYS
+	needs   []need           // of all steps
+	index   map[bucketID]int // bucket
+
+	// What args makes of it.
+	text   []byte       // the names of the buckets
+	names  []string     // in the order of the script's KEYS
+	order  []int        // buckets in that order
+	limits []limitGroup // in that order as well
+	rules  map[*limiter.Rule]int
+	args   []any
+
+	states []limiter.State // for replay, by bucket
 }
+
+// bucketID says which bucket a demand is about.
+type bucketID struct{ key, limit string }
 
 // bucket is one key of the script.
 type bucket struct {
-	name string // in Redis
-	rule *limiter.Rule
-	step int  // the last step that names it, or -1
-	busy bool // more than one step names it
+	rule  *limiter.Rule
+	key   string
+	step  int  // the last step that names it, or -1
+	busy  bool // more than one step names it
+	plain bool // see plan.plain
+	limit int  // its group
+	place int  // in KEYS, from 0
 }
 
 // step is the same check, asked so many times.
 type step struct {
 	times int64
-	needs []need
+	first int // of its needs
+	count int
 }
 
 // need is what a step takes from a bucket, in tokens; negative gives back, and
@@ -48,34 +74,74 @@ const fill = math.MinInt64
 // bucketName is injective: a canonical key holds no braces and the name of a
 // limit no colon.
 func bucketName(d *limiter.Demand) string {
-	return "rl:{" + d.Key + "}:" + d.Rule.Name()
+	return string(appendBucketName(nil, d.Key, d.Rule))
 }
 
-// planBatch spreads a batch over as few script calls as it takes. Calls must
-// run in the order of the plans, at least those that share buckets.
+func appendBucketName(dst []byte, key string, rule *limiter.Rule) []byte {
+	dst = append(append(dst, "rl:{"...), key...)
+	return append(append(dst, "}:"...), rule.Name()...)
+}
+
+// plan spreads a batch over as few script calls as it takes. Calls must run in
+// the order of the plans, at least those that share buckets.
 //
 // One call would do, but for two things: keys of different slots do not go
 // together in a cluster, and a bucket has one rule in a call, so if a batch
 // names a bucket under two (somebody changes their inline limit), the second
 // begins another plan.
-func planBatch(checks []limiter.Check, slots bool) ([]*plan, error) {
+func (r *planner) plan(checks []limiter.Check) ([]*plan, error) {
 	var plans []*plan
-	current := make(map[uint16]*plan, 1)
+	var current *plan // of all checks, or of those in a slot
+	var bySlot map[uint16]*plan
+	if r.slots {
+		bySlot = make(map[uint16]*plan, 1)
+	}
 	for i := range checks {
 		c := &checks[i]
-		slot, err := slotOfCheck(c, slots)
+		slot, err := slotOfCheck(c, r.slots)
 		if err != nil {
+			r.free(plans)
 			return nil, err
 		}
-		p := current[slot]
-		if p == nil || !p.add(i, c) {
-			p = &plan{byName: make(map[string]int, len(checks))}
-			p.add(i, c)
-			current[slot] = p
-			plans = append(plans, p)
+		if r.slots {
+			current = bySlot[slot]
+		}
+		if current == nil || !current.add(i, c) {
+			current = r.empty()
+			current.add(i, c)
+			plans = append(plans, current)
+			if r.slots {
+				bySlot[slot] = current
+			}
 		}
 	}
 	return plans, nil
+}
+
+// empty returns a plan without checks.
+func (r *planner) empty() *plan {
+	if p, ok := r.spare.Get().(*plan); ok {
+		return p
+	}
+	return &plan{index: make(map[bucketID]int), rules: make(map[*limiter.Rule]int)}
+}
+
+// free takes plans back, which nobody may use any more.
+func (r *planner) free(plans []*plan) {
+	for _, p := range plans {
+		clear(p.index)
+		clear(p.rules)
+		clear(p.buckets) // they point to keys and rules, as do the next two
+		clear(p.limits)
+		clear(p.names)
+		clear(p.args)
+		*p = plan{
+			checks: p.checks[:0], demands: p.demands[:0], buckets: p.buckets[:0], steps: p.steps[:0], needs: p.needs[:0],
+			index: p.index, text: p.text[:0], names: p.names[:0], order: p.order[:0], limits: p.limits[:0], rules: p.rules,
+			args: p.args[:0], states: p.states[:0],
+		}
+		r.spare.Put(p)
+	}
 }
 
 // slotOfCheck returns the slot that the buckets of a check share, or 0 if slots
@@ -101,12 +167,12 @@ func (p *plan) add(i int, c *limiter.Check) bool {
 	first := len(p.demands)
 	for j := range c.Demands {
 		d := &c.Demands[j]
-		name := bucketName(d)
-		b, ok := p.byName[name]
+		id := bucketID{d.Key, d.Rule.Name()}
+		b, ok := p.index[id]
 		if !ok {
 			b = len(p.buckets)
-			p.buckets = append(p.buckets, bucket{name: name, rule: d.Rule, step: -1})
-			p.byName[name] = b
+			p.buckets = append(p.buckets, bucket{rule: d.Rule, key: d.Key, step: -1})
+			p.index[id] = b
 		} else if r := p.buckets[b].rule; r != d.Rule && r.Limit() != d.Rule.Limit() {
 			return false // what was added above stays, unused: nothing more is added
 		}
@@ -120,14 +186,14 @@ func (p *plan) add(i int, c *limiter.Check) bool {
 // addSteps adds what the script must do for a check. A check that only looks
 // needs no step, because the script reports every bucket anyway.
 func (p *plan) addSteps(c *limiter.Check, buckets []int) {
+	first := len(p.needs)
 	if c.Op == limiter.Take {
-		var needs []need
 		for j := range c.Demands {
 			if cost := c.Demands[j].Cost; cost > 0 {
-				needs = append(needs, need{buckets[j], cost})
+				p.needs = append(p.needs, need{buckets[j], cost})
 			}
 		}
-		p.addStep(needs)
+		p.addStep(first)
 		return
 	}
 	for j := range c.Demands {
@@ -136,21 +202,25 @@ func (p *plan) addSteps(c *limiter.Check, buckets []int) {
 			cost = fill
 		}
 		if cost != 0 {
-			p.addStep([]need{{buckets[j], cost}})
+			p.needs = append(p.needs, need{buckets[j], cost})
+			p.addStep(len(p.needs) - 1)
 		}
 	}
 }
 
-// addStep adds a step. If the last step that named its only bucket was the
-// same, then it is the same step once more: nothing between the two touched
-// the bucket, so the order of checks on it stays what it was.
-func (p *plan) addStep(needs []need) {
+// addStep adds a step with the needs from first on. If the last step that
+// named its only bucket was the same, then it is the same step once more:
+// nothing between the two touched the bucket, so the order of checks on it
+// stays what it was.
+func (p *plan) addStep(first int) {
+	needs := p.needs[first:]
 	if len(needs) == 0 {
 		return
 	}
 	if b := &p.buckets[needs[0].bucket]; len(needs) == 1 && b.step >= 0 {
-		if last := &p.steps[b.step]; len(last.needs) == 1 && last.needs[0] == needs[0] {
+		if last := &p.steps[b.step]; last.count == 1 && p.needs[last.first] == needs[0] {
 			last.times++
+			p.needs = p.needs[:first]
 			return
 		}
 	}
@@ -159,7 +229,7 @@ func (p *plan) addStep(needs []need) {
 		b.busy = b.step >= 0
 		b.step = len(p.steps)
 	}
-	p.steps = append(p.steps, step{times: 1, needs: needs})
+	p.steps = append(p.steps, step{1, first, len(needs)})
 }
 
 // plain reports whether one check asks the bucket for one token, and nothing
@@ -169,76 +239,108 @@ func (p *plan) plain(b *bucket) bool {
 		return false
 	}
 	s := &p.steps[b.step]
-	return s.times == 1 && len(s.needs) == 1 && s.needs[0].cost == 1
-}
-
-// args returns the keys and arguments of the script, which take.lua describes,
-// after head. The zero time asks Redis for the time; windows of calendars are
-// then those around the time of this process.
-func (p *plan) args(head []any, now time.Time) []any {
-	// Buckets by limit, the plain ones of each limit first.
-	byLimit := make(map[limiter.Limit]int)
-	var limits []*limitGroup
-	for i := range p.buckets {
-		b := &p.buckets[i]
-		g, ok := byLimit[b.rule.Limit()]
-		if !ok {
-			g = len(limits)
-			byLimit[b.rule.Limit()] = g
-			limits = append(limits, &limitGroup{rule: b.rule})
-		}
-		if p.plain(b) {
-			limits[g].plain = append(limits[g].plain, i)
-		} else {
-			limits[g].rest = append(limits[g].rest, i)
-		}
-	}
-	args := append(head, len(p.buckets))
-	p.order = make([]int, 0, len(p.buckets))
-	for _, g := range limits {
-		p.order = append(append(p.order, g.plain...), g.rest...)
-	}
-	position := make([]int, len(p.buckets)) // of a bucket in KEYS, from 1
-	for i, b := range p.order {
-		position[b] = i + 1
-		args = append(args, p.buckets[b].name)
-	}
-	if now.IsZero() {
-		now = time.Now()
-		args = append(args, "")
-	} else {
-		args = append(args, now.UnixMicro())
-	}
-	args = append(args, len(limits))
-	for _, g := range limits {
-		numbers := g.rule.Args(now)
-		args = append(args, g.rule.Limit().Algorithm, len(numbers))
-		for _, n := range numbers {
-			args = append(args, n)
-		}
-		args = append(args, len(g.plain)+len(g.rest), len(g.plain))
-	}
-	for i := range p.steps {
-		s := &p.steps[i]
-		if p.plain(&p.buckets[s.needs[0].bucket]) {
-			continue
-		}
-		args = append(args, s.times, len(s.needs))
-		for _, n := range s.needs {
-			if args = append(args, position[n.bucket]); n.cost == fill {
-				args = append(args, "")
-			} else {
-				args = append(args, n.cost)
-			}
-		}
-	}
-	return args
+	return s.times == 1 && s.count == 1 && p.needs[s.first].cost == 1
 }
 
 // limitGroup is the buckets that one call has under one limit.
 type limitGroup struct {
 	rule        *limiter.Rule
-	plain, rest []int
+	plain, rest int // how many; once they are arranged, the places where they end
+}
+
+// arrange puts the buckets in order: by limit, the plain ones of each first.
+func (p *plan) arrange() {
+	for i := range p.buckets {
+		b := &p.buckets[i]
+		g, ok := p.rules[b.rule]
+		if !ok {
+			g = len(p.limits)
+			p.rules[b.rule] = g
+			p.limits = append(p.limits, limitGroup{rule: b.rule})
+		}
+		b.limit, b.plain = g, p.plain(b)
+		if b.plain {
+			p.limits[g].plain++
+		} else {
+			p.limits[g].rest++
+		}
+	}
+	place := 0
+	for i := range p.limits {
+		g := &p.limits[i]
+		plain, rest := g.plain, g.rest
+		g.plain, g.rest = place, place+plain
+		place += plain + rest
+	}
+	p.order = slices.Grow(p.order, place)[:place]
+	for i := range p.buckets {
+		b := &p.buckets[i]
+		next := &p.limits[b.limit].rest
+		if b.plain {
+			next = &p.limits[b.limit].plain
+		}
+		b.place = *next
+		p.order[b.place] = i
+		*next++
+	}
+}
+
+// keys appends the names of the buckets to the arguments. They share the memory
+// of one string, and the arguments point to them, which costs no memory either.
+func (p *plan) keys() {
+	for _, b := range p.order {
+		p.text = appendBucketName(p.text, p.buckets[b].key, p.buckets[b].rule)
+	}
+	text := string(p.text)
+	p.names = slices.Grow(p.names, len(p.order))[:len(p.order)]
+	for i, b := range p.order {
+		n := len("rl:{}:") + len(p.buckets[b].key) + len(p.buckets[b].rule.Name())
+		p.names[i], text = text[:n], text[n:]
+		p.args = append(p.args, &p.names[i])
+	}
+}
+
+// command returns the keys and arguments of the script, which take.lua
+// describes, after head. The zero time asks Redis for the time; windows of
+// calendars are then those around the time of this process.
+func (p *plan) command(now time.Time, head ...any) []any {
+	p.arrange()
+	p.args = append(append(p.args, head...), len(p.buckets))
+	p.keys()
+	if now.IsZero() {
+		now = time.Now()
+		p.args = append(p.args, "")
+	} else {
+		p.args = append(p.args, now.UnixMicro())
+	}
+	p.args = append(p.args, len(p.limits))
+	begin := 0
+	for i := range p.limits {
+		g := &p.limits[i]
+		numbers := g.rule.Args(now)
+		p.args = append(p.args, g.rule.Limit().Algorithm, len(numbers))
+		for _, n := range numbers {
+			p.args = append(p.args, n)
+		}
+		p.args = append(p.args, g.rest-begin, g.plain-begin)
+		begin = g.rest
+	}
+	for i := range p.steps {
+		s := &p.steps[i]
+		needs := p.needs[s.first : s.first+s.count]
+		if p.buckets[needs[0].bucket].plain {
+			continue
+		}
+		p.args = append(p.args, s.times, s.count)
+		for _, n := range needs {
+			if p.args = append(p.args, p.buckets[n.bucket].place+1); n.cost == fill {
+				p.args = append(p.args, "")
+			} else {
+				p.args = append(p.args, n.cost)
+			}
+		}
+	}
+	return p.args
 }
 
 // width is how many numbers the script returns about the buckets.
@@ -253,9 +355,10 @@ func (p *plan) width() int {
 // replay gives each check its answer: numbers holds what each bucket was like
 // at now, in the order of KEYS, before the script charged it.
 func (p *plan) replay(checks []limiter.Check, results []limiter.Result, now int64, numbers []int64) {
-	states := make([]limiter.State, len(p.buckets))
+	p.states = slices.Grow(p.states, len(p.buckets))[:len(p.buckets)]
 	for _, b := range p.order {
-		n := copy(states[b][:p.buckets[b].rule.Width()], numbers)
+		p.states[b] = limiter.State{}
+		n := copy(p.states[b][:p.buckets[b].rule.Width()], numbers)
 		numbers = numbers[n:]
 	}
 	var own [limiter.MaxDemands]limiter.State
@@ -263,12 +366,12 @@ func (p *plan) replay(checks []limiter.Check, results []limiter.Result, now int6
 	for _, i := range p.checks {
 		n := len(checks[i].Demands)
 		for j, b := range demands[:n] {
-			own[j] = states[b]
+			own[j] = p.states[b]
 		}
 		limiter.Decide(&checks[i], own[:n], now, &results[i])
 		results[i].Source = limiter.SourceRedis
 		for j, b := range demands[:n] {
-			states[b] = own[j]
+			p.states[b] = own[j]
 		}
 		demands = demands[n:]
 	}

@@ -33,15 +33,15 @@ func check(op limiter.Op, cost int64, rule *limiter.Rule, keys ...string) limite
 // callsOf writes down what the script is called with, one line per call.
 func callsOf(t *testing.T, slots bool, checks ...limiter.Check) []string {
 	t.Helper()
-	plans, err := planBatch(checks, slots)
+	plans, err := (&planner{slots: slots}).plan(checks)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var calls []string
 	for _, p := range plans {
-		args := p.args(nil, time.UnixMicro(42))
+		args := p.command(time.UnixMicro(42))
 		n := args[0].(int)
-		calls = append(calls, fmt.Sprint(args[1:n+1])+" "+strings.TrimSpace(fmt.Sprintln(args[n+1:]...)))
+		calls = append(calls, fmt.Sprint(p.names)+" "+strings.TrimSpace(fmt.Sprintln(args[n+1:]...)))
 	}
 	return calls
 }
@@ -111,7 +111,7 @@ func TestPlansAreBounded(t *testing.T) {
 		}
 		checks = append(checks, check(limiter.Take, 1, ten, keys...))
 	}
-	plans, err := planBatch(checks, false)
+	plans, err := (&planner{slots: false}).plan(checks)
 	if err != nil || len(plans) != 4 {
 		t.Fatalf("16,000 buckets: %d plans, %v; want 4 of 4000", len(plans), err)
 	}
@@ -125,10 +125,10 @@ func TestPlansAreBounded(t *testing.T) {
 func TestCrossSlotChecksAreRefused(t *testing.T) {
 	ten := mustCompile(t, limiter.Limit{Rate: 10, Interval: time.Second})
 	both := []limiter.Check{check(limiter.Take, 1, ten, "a", "b")}
-	if _, err := planBatch(both, true); !errors.Is(err, limiter.ErrInvalidCheck) {
+	if _, err := (&planner{slots: true}).plan(both); !errors.Is(err, limiter.ErrInvalidCheck) {
 		t.Errorf("in a cluster: error %v, want ErrInvalidCheck", err)
 	}
-	if _, err := planBatch(both, false); err != nil {
+	if _, err := (&planner{slots: false}).plan(both); err != nil {
 		t.Errorf("on one server: %v", err)
 	}
 }

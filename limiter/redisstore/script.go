@@ -16,21 +16,22 @@ import (
 
 // script runs plans on Redis.
 type script struct {
-	rdb   redis.UniversalClient
-	slots bool
-	sha   string
+	rdb     redis.UniversalClient
+	planner planner
+	sha     string
 }
 
 func newScript(rdb redis.UniversalClient, slots bool) *script {
 	sum := sha1.Sum([]byte(lua.Take))
-	return &script{rdb: rdb, slots: slots, sha: hex.EncodeToString(sum[:])}
+	return &script{rdb: rdb, planner: planner{slots: slots}, sha: hex.EncodeToString(sum[:])}
 }
 
 func (s *script) decide(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error {
-	plans, err := planBatch(checks, s.slots)
+	plans, err := s.planner.plan(checks)
 	if err != nil {
 		return err
 	}
+	defer s.planner.free(plans)
 	var failed error
 	for i, reply := range s.run(ctx, plans, now) {
 		if reply.err != nil {
@@ -54,7 +55,7 @@ type reply struct {
 func (s *script) run(ctx context.Context, plans []*plan, now time.Time) []reply {
 	cmds := make([]*onceCmd, len(plans))
 	for i, p := range plans {
-		cmds[i] = newOnceCmd(ctx, p.args([]any{"evalsha", s.sha}, now))
+		cmds[i] = newOnceCmd(ctx, p.command(now, "evalsha", s.sha))
 	}
 	s.send(ctx, cmds)
 
@@ -66,7 +67,9 @@ func (s *script) run(ctx context.Context, plans []*plan, now time.Time) []reply 
 			// With its text the script runs and is kept, whoever flushes the
 			// cache in between, and on a server that does not have it yet:
 			// of a server that was demoted the client drops the connection.
-			cmds[i] = newOnceCmd(ctx, plans[i].args([]any{"eval", lua.Take}, now))
+			args := plans[i].args
+			args[0], args[1] = "eval", lua.Take
+			cmds[i] = newOnceCmd(ctx, args)
 			again = append(again, cmds[i])
 		}
 	}
@@ -100,10 +103,10 @@ func (s *script) send(ctx context.Context, cmds []*onceCmd) {
 // onceCmd is a command that the client library must not send again by itself.
 // Its options can say so for a single server; in a cluster it would resend
 // after a lost reply, and charge twice.
-type onceCmd struct{ *redis.Cmd }
+type onceCmd struct{ *redis.IntSliceCmd }
 
 func newOnceCmd(ctx context.Context, args []any) *onceCmd {
-	cmd := redis.NewCmd(ctx, args...)
+	cmd := redis.NewIntSliceCmd(ctx, args...)
 	cmd.SetFirstKeyPos(3)
 	return &onceCmd{cmd}
 }
@@ -113,7 +116,7 @@ func (*onceCmd) NoRetry() bool { return true }
 
 // reply reads the answer of the script about that many buckets.
 func (c *onceCmd) reply(width int) reply {
-	nums, err := c.Int64Slice()
+	nums, err := c.Result()
 	if err != nil {
 		return reply{err: err}
 	}

@@ -23,7 +23,7 @@ func TestTogether(t *testing.T) {
 		for _, key := range keys {
 			c.Demands = append(c.Demands, limiter.Demand{Key: key, Rule: rule})
 		}
-		_, planned := planBatch([]limiter.Check{c}, true)
+		_, planned := (&planner{slots: true}).plan([]limiter.Check{c})
 		if got := cluster.Together(keys); (got != nil) != errors.Is(planned, limiter.ErrInvalidCheck) {
 			t.Fatalf("%q: Together says %v, planBatch %v", keys, got, planned)
 		} else if got != nil {
