@@ -52,6 +52,7 @@ type Lease struct {
 	asked   time.Duration
 	ahead   int64         // how many to take ahead, as far as demand goes
 	left    int64         // what the bucket had, as of heard
+	burst   int64         // more than that cannot be asked for
 	heard   time.Duration // 0 if nothing is known
 	narrow  bool          // ask for the first in line only
 	spaced  string        // the limit whose algorithm made the lease direct

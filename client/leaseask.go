@@ -107,7 +107,7 @@ func (l *Lease) plan(now time.Duration) int64 {
 	if first > 0 {
 		for e := l.line.Front().Next(); e != nil; e = e.Next() {
 			n := e.Value.(*waiter).n
-			if n > unbounded-need || known && need+n > l.left {
+			if n > l.burst-need || known && need+n > l.left {
 				break
 			}
 			need += n
@@ -116,7 +116,7 @@ func (l *Lease) plan(now time.Duration) int64 {
 	if !known || l.direct.Load() {
 		return need
 	}
-	ahead := min(l.ahead, l.most-tokens, (l.left-need)/share-tokens, unbounded-need)
+	ahead := min(l.ahead, l.most-tokens, (l.left-need)/share-tokens, l.burst-need)
 	return need + max(0, ahead)
 }
 
@@ -212,9 +212,14 @@ func (l *Lease) fail(err error) {
 
 // hear takes in what a reply says of the bucket. It needs l.mu.
 func (l *Lease) hear(res *Result) {
-	l.heard, l.left = l.now(), res.Remaining
+	l.heard, l.left, l.burst = l.now(), res.Remaining, unbounded
 	if res.Allowed && (res.Limit == 0 || res.WouldDeny) {
 		l.left = unbounded // nothing is counted
+	}
+	if res.Limit > 0 {
+		for _, s := range limitsOf(res) {
+			l.burst = min(l.burst, s.Limit)
+		}
 	}
 }
 

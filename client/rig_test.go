@@ -27,7 +27,8 @@ type rig struct {
 	t     testing.TB
 	srv   *natsembed.Server
 	store *countingStore
-	stop  func() // stops the worker
+	book  *policy.Book // nil without policies
+	stop  func()       // stops the worker
 }
 
 // countingStore is memory that passes for the store that all workers share,
@@ -68,28 +69,35 @@ func newRig(t testing.TB, document string) *rig {
 	}
 	t.Cleanup(srv.Shutdown)
 	r := &rig{t: t, srv: srv, store: &countingStore{Store: memstore.New(memstore.Options{})}}
-	queue := batch.New(r.store, batch.Options{})
-	t.Cleanup(func() { _ = queue.Close(context.Background()) })
-	o := worker.Options{InlineLimits: worker.InlineUnmatched, Registerer: prometheus.NewRegistry()}
 	if document != "" {
-		o.Policies = policy.NewBook()
-		if err := o.Policies.Load("test.yaml", []byte(document), "1"); err != nil {
+		r.book = policy.NewBook()
+		if err := r.book.Load("test.yaml", []byte(document), "1"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w, err := worker.New(r.connect(), queue, o)
+	r.start()
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+// start starts a worker.
+func (r *rig) start() {
+	r.t.Helper()
+	queue := batch.New(r.store, batch.Options{})
+	w, err := worker.New(r.connect(), queue, worker.Options{Policies: r.book, InlineLimits: worker.InlineUnmatched, Registerer: prometheus.NewRegistry()})
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	r.stop = sync.OnceFunc(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		defer cancel()
 		if err := w.Stop(ctx); err != nil {
-			t.Errorf("Stop: %v", err)
+			r.t.Errorf("Stop: %v", err)
+		}
+		if err := queue.Close(ctx); err != nil {
+			r.t.Errorf("closing the queue: %v", err)
 		}
 	})
-	t.Cleanup(r.stop)
-	return r
 }
 
 func (r *rig) connect() *nats.Conn {
