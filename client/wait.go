@@ -80,7 +80,7 @@ func (c *Client) Wait(ctx context.Context, key string, opts ...CheckOption) (Res
 		return w.res, nil
 	}
 	// The tokens are taken; the limit wants them to be used later.
-	if left := w.deadline.Sub(time.Now()); w.bounded && left < w.res.Delay {
+	if left := time.Until(w.deadline); w.bounded && left < w.res.Delay {
 		q.putBack(w)
 		return fail(errPast(w.res.Delay, left))
 	}
