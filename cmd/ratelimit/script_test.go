@@ -63,6 +63,7 @@ func (l leakTest) Run() int {
 //	notnats                       set NOTNATS to a server that greets in another
 //	                              language, and SILENT to one that does not greet
 //	clock DURATION                move the clock of the service on
+//	forgetful                     have the service forget its buckets now and then
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                filepath.Join("testdata", "script"),
@@ -77,15 +78,16 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":   cmdExits,
-			"service": cmdService,
-			"clock":   cmdClock,
-			"server":  cmdServer,
-			"bucket":  cmdBucket,
-			"mute":    cmdMute,
-			"context": cmdContext,
-			"nkey":    cmdNKey,
-			"notnats": cmdNotNATS,
+			"exits":     cmdExits,
+			"service":   cmdService,
+			"clock":     cmdClock,
+			"forgetful": cmdForgetful,
+			"server":    cmdServer,
+			"bucket":    cmdBucket,
+			"mute":      cmdMute,
+			"context":   cmdContext,
+			"nkey":      cmdNKey,
+			"notnats":   cmdNotNATS,
 		},
 	})
 }
@@ -219,6 +221,14 @@ func cmdBucket(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	_, err = kv.PutString(ctx, policykv.Key, ts.ReadFile(args[0]))
 	ts.Check(err)
+}
+
+func cmdForgetful(ts *testscript.TestScript, neg bool, args []string) {
+	r := of(ts)
+	if len(args) != 0 || r.service == nil {
+		ts.Fatalf("usage: forgetful, after service")
+	}
+	r.service.clock.forgetful.Store(true)
 }
 
 func cmdMute(ts *testscript.TestScript, neg bool, args []string) {
