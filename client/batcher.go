@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -43,8 +44,12 @@ type batcher struct {
 	lastID   uint64
 	inFlight int // how many messages count against maxInFlight
 	most     int // checks in a message, see refused
-	watch    *time.Timer
-	watching bool
+
+	// watch calls look while checks wait to be sent, and expiry calls expire at
+	// the first of the deadlines that are our own: a timer for each check would
+	// cost more than all the rest.
+	watch, expiry      *time.Timer
+	watching, expiring bool
 }
 
 func newBatcher(c *Client) *batcher {
@@ -56,9 +61,15 @@ func newBatcher(c *Client) *batcher {
 	}
 	b.checks.New = func() any { return newPending() }
 	b.letters.New = func() any { return newMessage() }
-	b.watch = time.AfterFunc(time.Hour, b.look)
-	b.watch.Stop()
+	b.watch, b.expiry = stopped(b.look), stopped(b.expire)
 	return b
+}
+
+// stopped returns a timer that calls f when it is set and has run out.
+func stopped(f func()) *time.Timer {
+	t := time.AfterFunc(time.Hour, f)
+	t.Stop()
+	return t
 }
 
 // check is [Client.Check].
@@ -93,11 +104,12 @@ func (b *batcher) ask(ctx context.Context, p *pending) (res Result, again bool, 
 	if p.deadline, ok = ctx.Deadline(); !ok {
 		p.deadline = start.Add(b.client.timeout)
 	}
+	p.own = !ok
 	if err := b.listen(); err != nil {
 		return Result{}, true, err
 	}
 	b.submit(p, start)
-	if err := p.wait(ctx, !ok); err != nil {
+	if err := p.wait(ctx); err != nil {
 		if b.leave(p) {
 			return Result{}, true, errQueued(err, time.Since(start))
 		}
@@ -111,8 +123,17 @@ func (b *batcher) submit(p *pending, now time.Time) {
 	b.mu.Lock()
 	b.queue.push(p)
 	m := b.take(now)
+	b.bound(p, now)
 	b.mu.Unlock()
 	b.send(m)
+}
+
+// bound sees to it that the wait for p ends. b.mu is locked.
+func (b *batcher) bound(p *pending, now time.Time) {
+	if p.own && !b.expiring {
+		b.expiring = true
+		b.expiry.Reset(p.deadline.Sub(now))
+	}
 }
 
 // leave takes p back after its caller has stopped waiting, and reports whether
@@ -128,7 +149,8 @@ func (b *batcher) leave(p *pending) (queued bool) {
 		// A message that nobody waits for any more makes room for another.
 		if m.waiting--; m.waiting == 0 {
 			b.remove(m)
-			next = b.done(m)
+			b.release(m)
+			next = b.take(time.Now())
 		}
 	}
 	b.mu.Unlock()
@@ -171,14 +193,12 @@ func (b *batcher) remove(m *message) bool {
 	return ours
 }
 
-// done makes the room that m took, and returns the message that takes it. b.mu
-// is locked.
-func (b *batcher) done(m *message) *message {
+// release makes m count no longer. b.mu is locked.
+func (b *batcher) release(m *message) {
 	if m.counts {
 		m.counts = false
 		b.inFlight--
 	}
-	return b.take(time.Now())
 }
 
 // send publishes m, if there is one, and whatever may go after it if that
@@ -212,12 +232,44 @@ func (b *batcher) fail(m *message, err error) *message {
 	if !ours {
 		return nil
 	}
-	m.fail(err)
+	// The bound of another server, perhaps, to which the connection has moved.
+	split := errors.Is(err, nats.ErrMaxPayload) && len(m.checks) > 1
+	if !split {
+		m.fail(err)
+	}
+	return b.finish(m, split)
+}
+
+// finish ends the way of m when its callers have been answered, unless it is
+// to be split, and returns the message that goes next.
+func (b *batcher) finish(m *message, split bool) *message {
+	now := time.Now()
 	b.mu.Lock()
-	next := b.done(m)
+	if split {
+		b.split(m, now)
+	} else if len(m.checks) == b.most && b.most < wire.MaxChecks {
+		b.most++
+	}
+	b.release(m)
+	next := b.take(now)
 	b.mu.Unlock()
 	b.free(m)
 	return next
+}
+
+// split queues the checks of m again, to be sent in smaller messages. A worker
+// refuses a message as a whole before it decides any of it, when the reply
+// might be larger than its server takes. b.mu is locked.
+func (b *batcher) split(m *message, now time.Time) {
+	half := (len(m.checks) + 1) / 2
+	b.most = min(b.most, half)
+	for i := len(m.checks) - 1; i >= 0; i-- {
+		if p := m.checks[i]; p != nil && p.state == stateSent {
+			p.message, p.most = 0, half
+			b.queue.pushFront(p)
+			b.bound(p, now)
+		}
+	}
 }
 
 // free is called twice for a message, when it has been published and when it
@@ -253,9 +305,8 @@ func (b *batcher) look() {
 	b.mu.Lock()
 	b.watching = false
 	for _, m := range b.messages {
-		if m.counts && now.Sub(m.sent) >= patience {
-			m.counts = false
-			b.inFlight--
+		if now.Sub(m.sent) >= patience {
+			b.release(m)
 		}
 	}
 	for m := b.take(now); m != nil; m = b.take(now) {
@@ -264,4 +315,60 @@ func (b *batcher) look() {
 		b.mu.Lock()
 	}
 	b.mu.Unlock()
+}
+
+// expire ends the wait of callers whose contexts have no deadline.
+func (b *batcher) expire() {
+	now := time.Now()
+	var sent, queued []*pending
+	var first time.Time // of the deadlines to come
+	overdue := func(p *pending) bool {
+		if !p.own {
+			return false
+		}
+		if p.deadline.After(now) {
+			if first.IsZero() || p.deadline.Before(first) {
+				first = p.deadline
+			}
+			return false
+		}
+		return true
+	}
+	b.mu.Lock()
+	for p := b.queue.first; p != nil; {
+		next := p.next
+		if overdue(p) {
+			b.queue.remove(p)
+			p.state = stateLeft
+			queued = append(queued, p)
+		}
+		p = next
+	}
+	for _, m := range b.messages {
+		if !m.encoded {
+			first = now // its checks are being read, so they have to wait
+			continue
+		}
+		sent = append(sent, m.drop(overdue)...)
+		if m.waiting == 0 {
+			b.remove(m)
+			b.release(m)
+		}
+	}
+	if b.expiring = !first.IsZero(); b.expiring {
+		b.expiry.Reset(max(time.Millisecond, first.Sub(now)))
+	}
+	b.mu.Unlock()
+	for _, p := range queued {
+		p.answer(Result{}, errQueued(context.DeadlineExceeded, b.waited(p, now)))
+	}
+	for _, p := range sent {
+		p.answer(Result{}, b.client.fromNATS(b.subject, context.DeadlineExceeded, b.waited(p, now)))
+	}
+	b.look()
+}
+
+// waited returns how long ago the wait for p began, whose deadline is our own.
+func (b *batcher) waited(p *pending, now time.Time) time.Duration {
+	return now.Sub(p.deadline.Add(-b.client.timeout))
 }

@@ -238,25 +238,3 @@ func TestConcurrent(t *testing.T) {
 		wg.Wait()
 	})
 }
-
-func BenchmarkCheck(b *testing.B) {
-	srv := newServer(server.Options{})
-	defer stopServer(srv)
-	nc, err := nats.Connect(srv.ClientURL())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer nc.Close()
-	reply := wire.AppendReply(nil, &wire.Reply{Allowed: true, Key: "user.42", LimitName: "default", Source: "redis"})
-	subscribe(nc, func(msg *nats.Msg) { _ = msg.Respond(reply) })
-	c, err := client.New(nc)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := c.Check(b.Context(), "user.42"); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -5,8 +5,6 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
-
-	"github.com/quotaworker/ratelimit/client/wire"
 )
 
 // inbox is where the replies to a batcher's messages arrive. Each message has
@@ -75,31 +73,7 @@ func (b *batcher) receive(in *inbox, msg *nats.Msg) {
 		}
 		return
 	}
-	refused := m.answer(b, msg)
-	b.mu.Lock()
-	if refused {
-		b.split(m)
-	} else if len(m.checks) == b.most && b.most < wire.MaxChecks {
-		b.most++
-	}
-	next := b.done(m)
-	b.mu.Unlock()
-	b.send(next)
-	b.free(m)
-}
-
-// split queues the checks of m again, to be sent in smaller messages. A worker
-// refuses a message as a whole before it decides any of it, when the reply
-// might be larger than its server takes. b.mu is locked.
-func (b *batcher) split(m *message) {
-	half := (len(m.checks) + 1) / 2
-	b.most = min(b.most, half)
-	for i := len(m.checks) - 1; i >= 0; i-- {
-		if p := m.checks[i]; p.state == stateSent {
-			p.state, p.message, p.most = stateQueued, 0, half
-			b.queue.pushFront(p)
-		}
-	}
+	b.send(b.finish(m, m.answer(b, msg)))
 }
 
 // closed is called when the inbox is gone: the connection was closed, or is

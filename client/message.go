@@ -23,7 +23,7 @@ const (
 // message is a request with the checks of several callers on its way.
 type message struct {
 	id     uint64
-	checks []*pending
+	checks []*pending   // nil for those that were dropped
 	users  atomic.Int32 // see batcher.free
 	msg    nats.Msg
 
@@ -116,6 +116,9 @@ func (m *message) answer(b *batcher, msg *nats.Msg) (refused bool) {
 	}
 	for i, p := range m.checks {
 		reply := &r.Results[i]
+		if p == nil {
+			continue
+		}
 		if reply.Err != nil {
 			p.answer(Result{}, fromWire(reply.Err))
 		} else {
@@ -133,7 +136,9 @@ func (m *message) expect() {
 		r.Results = append(r.Results, wire.Reply{})
 	}
 	for i, p := range m.checks {
-		r.Results[i].Key = p.full
+		if p != nil {
+			r.Results[i].Key = p.full
+		}
 	}
 }
 
@@ -145,6 +150,9 @@ func (m *message) mismatch() error {
 		return fmt.Errorf("%d results for %d checks", got, want)
 	}
 	for i, p := range m.checks {
+		if p == nil {
+			continue
+		}
 		got := m.replies.Results[i].Key
 		if got != p.full && got != "" && !strings.HasSuffix(got, "."+p.full) {
 			return fmt.Errorf("a result about %q for a check of %q", got, p.full)
@@ -156,6 +164,22 @@ func (m *message) mismatch() error {
 // fail gives every caller the same error.
 func (m *message) fail(err error) {
 	for _, p := range m.checks {
-		p.answer(Result{}, err)
+		if p != nil {
+			p.answer(Result{}, err)
+		}
 	}
+}
+
+// drop takes out the checks that are overdue, so that they get no other answer,
+// and returns them. The mutex of the batcher is locked.
+func (m *message) drop(overdue func(*pending) bool) (dropped []*pending) {
+	for i, p := range m.checks {
+		if p != nil && p.state == stateSent && overdue(p) {
+			m.checks[i] = nil
+			m.waiting--
+			p.state, p.message = stateLeft, 0
+			dropped = append(dropped, p)
+		}
+	}
+	return dropped
 }

@@ -21,14 +21,14 @@ type pending struct {
 	request  wire.Request // with the key as the message has it
 	full     string       // the key with the client's prefix
 	deadline time.Time
+	own      bool   // the deadline is not the one of its context
 	body     []byte // space to check the request in
 	size     int    // of the request beside requestRoom, in bytes
 	most     int    // how many checks a message with this one may have
 
-	done  chan struct{} // holds a token when the answer is there
-	timer *time.Timer
-	res   Result
-	err   error
+	done chan struct{} // holds a token when the answer is there
+	res  Result
+	err  error
 
 	// Guarded by the mutex of the batcher.
 	state      int
@@ -36,11 +36,7 @@ type pending struct {
 	prev, next *pending
 }
 
-func newPending() *pending {
-	p := &pending{done: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
-	p.timer.Stop()
-	return p
-}
+func newPending() *pending { return &pending{done: make(chan struct{}, 1)} }
 
 // fill makes p the check of a key, unless a worker would refuse it.
 func (p *pending) fill(key, full string, opts []CheckOption) error {
@@ -61,22 +57,18 @@ func (p *pending) fill(key, full string, opts []CheckOption) error {
 	return nil
 }
 
-// wait returns nil when the answer is there, and otherwise why not to wait any
-// longer: ctx, or the deadline of p if that is not the one of ctx.
-func (p *pending) wait(ctx context.Context, own bool) error {
-	var expired <-chan time.Time
-	if own {
-		p.timer.Reset(time.Until(p.deadline))
-		defer p.timer.Stop()
-		expired = p.timer.C
+// wait returns nil when the answer is there, or the error of a context that
+// ends before that.
+func (p *pending) wait(ctx context.Context) error {
+	if ctx.Done() == nil {
+		<-p.done
+		return nil
 	}
 	select {
 	case <-p.done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-expired:
-		return context.DeadlineExceeded
 	}
 }
 

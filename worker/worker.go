@@ -58,10 +58,6 @@ type Options struct {
 	// to be "default". The zero Limit means that there is none.
 	DefaultLimit limiter.Limit
 
-	// Together says why the buckets of these keys cannot be taken together,
-	// because the store keeps them apart. Nil means that all can.
-	Together func(keys []string) error
-
 	// Denials is the deny cache before the store that the queue asks, if there
 	// is one. The worker asks it before a check is queued, and tells the other
 	// workers what they should know of it.
@@ -91,7 +87,6 @@ type Worker struct {
 	limits  *limits
 	maxAge  time.Duration
 	status  func() Status
-	joined  func(keys []string) error
 	denials *denials // nil without a cache
 	metrics *metrics
 	log     *throttledLog
@@ -127,9 +122,6 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 	if o.Status == nil {
 		o.Status = func() Status { return Status{} }
 	}
-	if o.Together == nil {
-		o.Together = func([]string) error { return nil }
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -143,7 +135,6 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 		limits: limits,
 		maxAge: o.MaxAge,
 		status: o.Status,
-		joined: o.Together,
 		log:    &throttledLog{log: o.Logger, every: time.Second},
 		flight: newFlight(),
 	}

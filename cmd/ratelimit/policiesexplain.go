@@ -50,7 +50,7 @@ how to try a policy before it is put.`,
 			if err != nil {
 				return wrongUse("the workers go by an older revision, because the newest one cannot be used; mend it with put or rollback:\n%s", err)
 			}
-			c, err := client.New(s.nc)
+			c, err := client.New(s.nc, client.WithoutBatching())
 			if err != nil {
 				return err
 			}

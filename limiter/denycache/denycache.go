@@ -21,7 +21,9 @@
 //     is not remembered: the clock of the store says which was first.
 //   - Another limit. What was seen under one limit says nothing under another,
 //     even of the same name, so a change of policies needs no notice.
-//   - A store that lost its data, a bucket that somebody deleted by hand, or a
+//   - A store that lost its data, a bucket that somebody deleted by hand, two
+//     limits of one name side by side, a check over several slots of Redis
+//     Cluster that gives back what it took in one of them (limiter.Undo), or a
 //     notice that was lost. Against these nothing is remembered for more than
 //     [Life] after it was decided, so that any such mistake ends by then.
 //
@@ -286,31 +288,31 @@ func (c *Cache) learn(sent time.Time, checks []limiter.Check, results []limiter.
 	var arrived int64 // likewise
 	for i := range checks {
 		check, res := &checks[i], &results[i]
-		decided := res.Source == limiter.SourceRedis && res.Now > 0 && res.Now < maxNow
-		if decided && !seen {
-			c.lead.Store(leadOf(res.Now, local))
+		decided := res.Source == limiter.SourceRedis && res.At > 0 && res.At < maxNow
+		if decided && !seen && !res.InTurn {
+			c.lead.Store(leadOf(res.At, local))
 			arrived, seen = c.local(c.clock()), true
 		}
 		switch {
-		case check.Op != limiter.Take:
+		case check.Op != limiter.Take && check.Op != limiter.Look:
 			c.refilled(check, res, decided)
 		case !decided:
 		case res.Allowed:
 			if c.table.used.Load() > 0 && check.Taking() {
 				for j := range check.Demands {
-					c.table.forget(&check.Demands[j], res.Now)
+					c.table.forget(&check.Demands[j], res.At)
 				}
 			}
-		default:
+		case !res.InTurn: // or its buckets go by several clocks
 			for j := range check.Demands {
 				d := &check.Demands[j]
 				if d.Cost == 0 {
 					continue // see knownTogether
 				}
 				c.table.put(d, entry{
-					mark:    d.Rule.Mark(res.States[j], res.Now),
-					decided: res.Now,
-					lead:    leadOf(res.Now, local),
+					mark:    d.Rule.Mark(res.States[j], res.At),
+					decided: res.At,
+					lead:    leadOf(res.At, local),
 				}, arrived)
 			}
 		}

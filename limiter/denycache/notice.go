@@ -70,7 +70,7 @@ func (c *Cache) share(d *limiter.Demand, v view, now int64, wait time.Duration) 
 // if, only that it was not later than now.
 func (c *Cache) refilled(check *limiter.Check, res *limiter.Result, decided bool) {
 	local := c.local(c.clock())
-	at := res.Now
+	at := res.At
 	if !decided {
 		at = math.MaxInt64
 		if lead := c.lead.Load(); lead != unknown {
