@@ -84,3 +84,16 @@ func (l layout) apart(c *limiter.Check) bool {
 	}
 	return false
 }
+
+// anyApart reports whether a batch has a check whose buckets are apart.
+func (l layout) anyApart(checks []limiter.Check) bool {
+	if !l.slots {
+		return false
+	}
+	for i := range checks {
+		if l.apart(&checks[i]) {
+			return true
+		}
+	}
+	return false
+}
