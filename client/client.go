@@ -16,7 +16,8 @@ import (
 const DefaultTimeout = 2 * time.Second
 
 // Client asks the rate limiter over one NATS connection. It is safe for
-// concurrent use, starts no goroutines and needs no closing.
+// concurrent use and needs no closing: only [Client.Wait] starts goroutines,
+// which end with the waiting, and [Client.Lease], whose leases are closed.
 type Client struct {
 	nc      *nats.Conn
 	prefix  string
@@ -24,6 +25,7 @@ type Client struct {
 	bodies  sync.Pool // of *[]byte
 	batcher *batcher  // nil if checks go one by one
 	single  bool
+	waits   waitLines
 }
 
 // Option configures a [Client].

@@ -57,13 +57,67 @@
 // share nothing. Before a connection is drained, let the calls return: those
 // that wait then fail with [ErrDisconnected].
 //
+// # Waiting
+//
+// [Client.Wait] is Check for those who would rather wait than be denied. Those
+// who wait for the same key stand in line; only the first asks, once for each
+// token, and the figures of one denial say when everybody behind can have
+// theirs. A deadline that cannot be met fails at once with [ErrPastDeadline]:
+//
+//	_, err := c.Wait(ctx, "mail.out", client.WithRate(10, time.Second))
+//
+// # Leases
+//
+// [Client.Lease] is for callers to whom a round trip per call is too much. A
+// [Lease] takes tokens ahead and spends them in this process, which costs a
+// look at the clock and one atomic operation, and no allocation:
+//
+//	l, err := c.Lease(ctx, "api.search")
+//	...
+//	defer l.Close(ctx)
+//	taken, err := l.Take(ctx, 1)
+//
+// Tokens are charged before they are spent, so nothing is ever admitted that
+// was not charged. What differs from Check is when: a token may be spent up to
+// the hold time ([WithHoldTime], a second by default) after it was charged.
+// So, over any interval,
+//
+//	admitted <= what the limit grants + what leases hold when it begins
+//
+// and over the whole life of the leases it is what the limit grants. A window
+// that ends, of a fixed_window say, ends what was taken in it: it is not spent
+// in the next one.
+//
+// A lease takes ahead what was used in the last 20 ms or so, but holds at most
+// a quarter of what the bucket has left, and at most [WithMaxHeld]. On a bucket
+// that runs low it takes only what its callers wait for, and others get their
+// share. One request is under way at a time, however many callers there are;
+// they wait for it in the order of their calls. New tokens are asked for when
+// half of what is held is spent, so that callers seldom wait. A denial is
+// remembered until it ends, at most for the hold time, in which a reset or a
+// new policy goes unnoticed.
+//
+// What is not spent within the hold time is given back, and so is the rest by
+// [Lease.Close], except what has come back to the bucket by itself meanwhile,
+// what was taken in a window that is over or may be, and what the shared store
+// did not charge: answers that are degraded, of a policy in shadow, or of one
+// without limits. A refund that fails is not repeated, and a process that dies
+// gives nothing back: then tokens are lost until the bucket refills, but never
+// made. While the service is away a lease spends what it holds, and then its
+// errors are those of Check.
+//
+// A lease counts in tokens: the cost that a policy has for a check does not
+// matter to it. A limit of the algorithm leaky_bucket spaces its callers, who
+// cannot share what was taken ahead; when a lease finds such a limit, each Take
+// is a request of its own, and its answer has the Delay.
+//
 // # Errors
 //
 // A denial is an answer and not an error; an error says that nothing was
 // decided. Each is an *[Error] with one of the stable codes of the service,
 // which [errors.Is] compares to the variables of this package, such as
-// [ErrNoPolicy]; only a call that its caller canceled has no code and wraps
-// [context.Canceled].
+// [ErrNoPolicy]. Only three have no code: that of a call that its caller
+// canceled, which wraps [context.Canceled], [ErrDenied] and [ErrLeaseClosed].
 //
 // A request that found no workers is sent once more, because it was certainly
 // not carried out. One that got no answer in time is never repeated: it may

@@ -208,6 +208,77 @@ func ExampleClient_CheckEach() {
 	// ratelimit: check "acme.export": cost_exceeds_burst: cost 6 is more than the burst of 5
 }
 
+func ExampleClient_Wait() {
+	url, stop := demo()
+	defer stop()
+	nc, err := nats.Connect(url, client.ConnectOptions()...)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer nc.Close()
+	c, err := client.New(nc)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for range 2 {
+		_, err := c.Wait(ctx, "mail.out", client.WithRate(1, time.Minute))
+		switch {
+		case errors.Is(err, client.ErrPastDeadline):
+			fmt.Println("not within 10 seconds; said at once")
+		case err != nil:
+			fmt.Println(err)
+		default:
+			fmt.Println("send it")
+		}
+	}
+	// Output:
+	// send it
+	// not within 10 seconds; said at once
+}
+
+func ExampleClient_Lease() {
+	url, stop := demo()
+	defer stop()
+	nc, err := nats.Connect(url, client.ConnectOptions()...)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer nc.Close()
+	c, err := client.New(nc)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	ctx := context.Background()
+	lease, err := c.Lease(ctx, "api.search", client.WithRate(1000, time.Hour), client.WithMaxHeld(100))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer lease.Close(ctx)
+	passed := 0
+	for range 1500 {
+		taken, err := lease.Take(ctx, 1)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		if taken.Allowed {
+			passed++
+		}
+	}
+	fmt.Println(passed, "of 1500 passed,", lease.Held(), "are held")
+	// Output:
+	// 1000 of 1500 passed, 0 are held
+}
+
 func ExampleKeyOf() {
 	fmt.Println(client.KeyOf("user", "ann@example.com"))
 	fmt.Println(client.KeyOf("ip", "2001:db8::1"))

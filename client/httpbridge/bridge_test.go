@@ -307,7 +307,7 @@ func TestNoWorkers(t *testing.T) {
 // TestSilentWorker asks a worker that never answers.
 func TestSilentWorker(t *testing.T) {
 	nc := startNATS(t)()
-	if _, err := nc.Subscribe(wire.Subject(wire.VerbCheck, ">"), func(*nats.Msg) {}); err != nil {
+	if _, err := nc.Subscribe("ratelimit.>", func(*nats.Msg) {}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := client.New(nc)

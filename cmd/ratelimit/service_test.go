@@ -100,11 +100,14 @@ func (q busyQueue) Submit(items ...batch.Item) (int, error) {
 	return len(items), nil
 }
 
-// clockStore is a store whose clock stands still until it is moved.
+// clockStore is a store whose clock stands still until it is moved. A forgetful
+// one forgets every hundredth batch that it has taken anything.
 type clockStore struct {
-	store  *memstore.Store
-	now    atomic.Int64 // microseconds since the Unix epoch
-	shared bool
+	store     *memstore.Store
+	now       atomic.Int64 // microseconds since the Unix epoch
+	shared    bool
+	forgetful atomic.Bool
+	batches   int
 }
 
 func newClockStore(shared bool) *clockStore {
@@ -114,6 +117,9 @@ func newClockStore(shared bool) *clockStore {
 }
 
 func (s *clockStore) Take(ctx context.Context, checks []limiter.Check, results []limiter.Result) error {
+	if s.batches++; s.forgetful.Load() && s.batches%100 == 0 {
+		s.store = memstore.New(memstore.Options{})
+	}
 	err := s.store.TakeAt(ctx, time.UnixMicro(s.now.Load()), checks, results)
 	if err == nil && s.shared {
 		for i := range results {

@@ -112,11 +112,14 @@ func pattern(want string) *regexp.Regexp {
 	return regexp.MustCompile(`\A` + re.String() + `\z`)
 }
 
-// TestReadmeGo builds and runs the program that is shown.
+// TestReadmeGo builds and runs the programs that are shown, which say in a
+// comment what they print.
 func TestReadmeGo(t *testing.T) {
 	d := start(t, roleAll)
 	for _, program := range readmeBlocks(t, "go") {
 		source := filepath.Join(t.TempDir(), "main.go")
+		_, want, _ := strings.Cut(program, "// Output: ")
+		want, _, _ = strings.Cut(want, "\n")
 		program = strings.ReplaceAll(program, "nats.DefaultURL", `"`+d.nats.ClientURL()+`"`)
 		if err := os.WriteFile(source, []byte(program), 0o600); err != nil {
 			t.Fatal(err)
@@ -135,8 +138,8 @@ func TestReadmeGo(t *testing.T) {
 			t.Fatal(err)
 		}
 		out, err := exec.Command("go", "run", "-overlay", file, module+"/cmd/readme").CombinedOutput()
-		if got := string(out); err != nil || got != "allowed; 4 left\n" {
-			t.Errorf("the program prints %q, %v", got, err)
+		if got := string(out); err != nil || got != want+"\n" {
+			t.Errorf("the program prints %q, %v; want %q", got, err, want)
 		}
 	}
 }
