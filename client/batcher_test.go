@@ -563,6 +563,75 @@ func TestConnectionGoesAway(t *testing.T) {
 	})
 }
 
+// A client that is closed leaves nothing behind, and can be used again.
+func TestClose(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *held) {
+		h.client.Close() // with nothing to give back
+		a := h.check(t.Context(), "a")[0]
+		h.arrived()
+		if n := h.nc.NumSubscriptions(); n != 1 {
+			t.Errorf("%d subscriptions, want 1", n)
+		}
+		h.client.Close()
+		synctest.Wait()
+		checkError(t, a.err, "may have been charged", "ErrDisconnected", "ErrUnavailable")
+		if n := h.nc.NumSubscriptions(); n != 0 {
+			t.Errorf("%d subscriptions after Close, want none", n)
+		}
+		h.client.Close()
+		b := h.check(t.Context(), "b")[0]
+		h.arrived()
+		h.answer(1)
+		h.want("b", b)
+		h.nc.Close()
+		h.client.Close()
+	})
+}
+
+// Callers without a deadline of their own wait as long as the client says.
+func TestOwnTimeouts(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *held) {
+		sent := h.check(t.Context(), "a", "b")
+		time.Sleep(500 * time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		patient := h.check(ctx, "p")[0]
+		late := h.check(context.Background(), "c")[0]
+		h.arrived()
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		for _, o := range sent {
+			checkError(t, o.err, "no answer within 2s; it may have been charged", "ErrTimeout")
+			if !errors.Is(o.err, context.DeadlineExceeded) || o.took != 2*time.Second {
+				t.Errorf("after %s: %v", o.took, o.err)
+			}
+		}
+		if late.done || patient.done {
+			t.Errorf("got %+v, %+v half a second too early", *late, *patient)
+		}
+		time.Sleep(500 * time.Millisecond)
+		synctest.Wait()
+		checkError(t, late.err, "no answer within 2s", "ErrTimeout")
+		time.Sleep(57 * time.Second)
+		h.answer(2)
+		h.want("p", patient)
+	})
+	inBubble(t, func(t *testing.T, h *held) {
+		sent := h.check(t.Context(), "a", "b", "c", "d")
+		queued := h.check(t.Context(), "e")[0]
+		time.Sleep(3 * time.Millisecond)
+		synctest.Wait()
+		for _, o := range sent {
+			checkError(t, o.err, "no answer within 3ms; it may have been charged", "ErrTimeout")
+		}
+		checkError(t, queued.err, "not sent within 3ms", "ErrTimeout")
+		time.Sleep(time.Second)
+		if got, want := h.arrived(), "a|b|c|d"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}, client.WithTimeout(3*time.Millisecond))
+}
+
 // TestStress has a thousand callers who leave at any time, and a server that
 // restarts. Every call must return, on time, and tell the truth about what was
 // charged.

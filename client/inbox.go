@@ -78,8 +78,16 @@ func (b *batcher) receive(in *inbox, msg *nats.Msg) {
 	b.flush()
 }
 
-// closed is called when the inbox is gone: the connection was closed, or is
-// being drained.
+// hangUp ends the subscription, if there is one.
+func (b *batcher) hangUp() {
+	if in := b.inbox.Load(); in != nil {
+		// The error says that somebody else has done so.
+		_ = in.sub.Unsubscribe()
+	}
+}
+
+// closed is called when the inbox is gone: the connection was closed, is being
+// drained, or the client hung up.
 func (b *batcher) closed(in *inbox) {
 	b.inbox.CompareAndSwap(in, nil)
 	b.mu.Lock()
