@@ -12,7 +12,7 @@ TESTFLAGS ?=
 export VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fuzz bench compare-strategies image up down clean tools
+.PHONY: help build run test race lint fuzz bench performance compare-strategies bench-peers image up down clean tools
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,7 @@ run: build ## run everything in one process: NATS, a worker, the HTTP bridge; Ct
 
 test: $(BIN)/nats ## run all tests; installs redis-server first where it is missing
 	@.ci/need-redis
+	@go test -C limiter/peerbench $(TESTFLAGS) ./...
 	@PATH="$(BIN):$$PATH" go test $(TESTFLAGS) ./...
 
 race: ## run all tests with the race detector, which needs a C compiler
@@ -32,8 +33,8 @@ race: ## run all tests with the race detector, which needs a C compiler
 
 lint: $(BIN)/staticcheck ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "run gofmt -w on:" $$unformatted >&2; exit 1; }
-	@go vet ./...
-	@$(BIN)/staticcheck ./...
+	@go vet ./... && go vet -C limiter/peerbench ./...
+	@$(BIN)/staticcheck ./... && cd limiter/peerbench && $(BIN)/staticcheck ./...
 
 fuzz: ## run each fuzz test for FUZZTIME (30s)
 	@.ci/fuzz $(FUZZTIME)
@@ -41,9 +42,17 @@ fuzz: ## run each fuzz test for FUZZTIME (30s)
 bench: ## run the benchmarks that match BENCH (all)
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
+performance: ## measure the table of deploy/performance.md anew, in five minutes
+	@.ci/need-redis
+	@go run ./deploy/performance -write
+
 compare-strategies: ## measure the three Redis strategies side by side, as in limiter/redisstore/README.md
 	@.ci/need-redis
 	@go test -run '^$$' -bench '^BenchmarkStrategies$$' -benchtime 1x ./limiter/redisstore
+
+bench-peers: ## measure other Go rate limiters next to this one, as in limiter/peerbench/README.md
+	@.ci/need-redis
+	@go test -C limiter/peerbench -run '^$$' -bench '^BenchmarkPeers$$' -benchtime 1x .
 
 image: ## build the container image ratelimit:dev
 	@docker build --build-arg VERSION=$(VERSION) -t ratelimit:dev .

@@ -21,6 +21,9 @@ func KeyOf(tokens ...string) string { return wire.KeyOf(tokens...) }
 // Check takes tokens from the bucket of key, one unless [WithCost] says
 // otherwise, or none if there are not enough.
 func (c *Client) Check(ctx context.Context, key string, opts ...CheckOption) (Result, error) {
+	if c.batcher != nil {
+		return c.batcher.check(ctx, key, opts)
+	}
 	return c.ask(ctx, wire.VerbCheck, key, opts)
 }
 
@@ -132,16 +135,11 @@ func (c *Client) request(ctx context.Context, subject string, body []byte) (*nat
 	if err := ctx.Err(); err != nil {
 		return nil, errNotSent(err)
 	}
-	// A connection without ConnectOptions would keep the request while it is
-	// down and send it later, when nobody waits for the answer any more.
-	if !c.nc.IsConnected() {
-		if c.nc.IsClosed() {
-			return nil, errNoConnection(nats.ErrConnectionClosed)
-		}
-		return nil, errNoConnection(nats.ErrConnectionReconnecting)
+	if err := c.connected(); err != nil {
+		return nil, err
 	}
 	msg := &nats.Msg{Subject: subject, Data: body, Header: nats.Header{
-		wire.HeaderTimeout: {strconv.FormatInt(max(1, deadline.Sub(start).Milliseconds()), 10)},
+		wire.HeaderTimeout: {strconv.FormatInt(timeoutMS(deadline.Sub(start)), 10)},
 	}}
 	reply, err := c.nc.RequestMsgWithContext(ctx, msg)
 	if errors.Is(err, nats.ErrNoResponders) {
@@ -154,3 +152,19 @@ func (c *Client) request(ctx context.Context, subject string, body []byte) (*nat
 	}
 	return reply, nil
 }
+
+// connected returns why nothing can be sent now. A connection without
+// [ConnectOptions] would keep a request while it is down and send it later,
+// when nobody waits for the answer any more.
+func (c *Client) connected() error {
+	switch {
+	case c.nc.IsConnected():
+		return nil
+	case c.nc.IsClosed():
+		return errNoConnection(nats.ErrConnectionClosed)
+	}
+	return errNoConnection(nats.ErrConnectionReconnecting)
+}
+
+// timeoutMS returns a caller's remaining time as it is said on the wire.
+func timeoutMS(d time.Duration) int64 { return max(1, d.Milliseconds()) }

@@ -23,6 +23,8 @@ type Client struct {
 	prefix  string
 	timeout time.Duration
 	bodies  sync.Pool // of *[]byte
+	batcher *batcher  // nil if checks go one by one
+	single  bool
 	waits   waitLines
 }
 
@@ -46,6 +48,9 @@ func New(nc *nats.Conn, opts ...Option) (*Client, error) {
 			return nil, fmt.Errorf("ratelimit: %w", err)
 		}
 	}
+	if !c.single {
+		c.batcher = newBatcher(c)
+	}
 	return c, nil
 }
 
@@ -60,6 +65,16 @@ func WithPrefix(prefix string) Option {
 			return fmt.Errorf("prefix: %w", fromWire(err))
 		}
 		c.prefix = prefix
+		return nil
+	}
+}
+
+// WithoutBatching sends every check in a message of its own, on a subject of
+// its own: ratelimit.check and the key. It is for users who may publish on
+// subjects of some keys only, and for a look at checks as they pass by.
+func WithoutBatching() Option {
+	return func(c *Client) error {
+		c.single = true
 		return nil
 	}
 }

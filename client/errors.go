@@ -169,6 +169,18 @@ func errNotSent(err error) error {
 	}
 }
 
+// errQueued is for a check whose caller stopped waiting before it was sent.
+func errQueued(err error, waited time.Duration) error {
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("canceled before it was sent, so nothing was charged: %w", err)
+	}
+	return &Error{
+		Code:    wire.CodeDeadlineExceeded,
+		Message: fmt.Sprintf("not sent within %s, because the checks before it got no answer; nothing was charged", waited.Round(time.Millisecond)),
+		causes:  []error{err},
+	}
+}
+
 // errHeader is for a reply that its headers mark as an error and whose body
 // does not say which, as the NATS services framework itself may send it.
 func errHeader(msg *nats.Msg) error {

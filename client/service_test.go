@@ -82,6 +82,43 @@ func subscribe(nc *nats.Conn, handle nats.MsgHandler) {
 	}
 }
 
+// bothWays runs a test with the options of a client that batches its checks,
+// and of one that sends them one by one. A caller must not see the difference.
+func bothWays(t *testing.T, test func(t *testing.T, way ...client.Option)) {
+	t.Run("batching", func(t *testing.T) { test(t) })
+	t.Run("one by one", func(t *testing.T) { test(t, client.WithoutBatching()) })
+}
+
+// asked returns the subject and the body of a request, and of a message with
+// one check those that the check would have alone.
+func asked(msg *nats.Msg) (subject, body string) {
+	r, err := wire.DecodeRequest(msg.Data)
+	if err != nil || len(r.Checks) != 1 {
+		return msg.Subject, string(msg.Data)
+	}
+	one := r.Checks[0]
+	key := one.Key
+	one.Key = ""
+	return msg.Subject + "." + key, string(wire.AppendRequest(nil, &one))
+}
+
+// respond answers every check of a request with a reply.
+func respond(msg *nats.Msg, reply *wire.Reply) {
+	r, err := wire.DecodeRequest(msg.Data)
+	if err != nil {
+		panic(err)
+	}
+	body := wire.AppendReply(nil, reply)
+	if len(r.Checks) > 0 {
+		all := wire.Replies{Allowed: reply.Allowed}
+		for range r.Checks {
+			all.Results = append(all.Results, *reply)
+		}
+		body = wire.AppendReplies(nil, &all)
+	}
+	_ = msg.Respond(body)
+}
+
 // newClient returns a client of srv, made with the options that are
 // recommended.
 func newClient(t *testing.T, srv *server.Server, opts ...client.Option) *client.Client {
@@ -174,20 +211,7 @@ func (s *seen) handle(msg *nats.Msg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.msgs = append(s.msgs, msg)
-	r, err := wire.DecodeRequest(msg.Data)
-	if err != nil {
-		_ = msg.Respond(wire.AppendError(nil, err.(*wire.Error)))
-		return
-	}
-	if len(r.Checks) == 0 {
-		_ = msg.Respond(wire.AppendReply(nil, &wire.Reply{Allowed: true}))
-		return
-	}
-	results := make([]wire.Reply, len(r.Checks))
-	for i := range results {
-		results[i].Allowed = true
-	}
-	_ = msg.Respond(wire.AppendReplies(nil, &wire.Replies{Allowed: true, Results: results}))
+	respond(msg, &wire.Reply{Allowed: true})
 }
 
 func (s *seen) count() int {
@@ -196,7 +220,7 @@ func (s *seen) count() int {
 	return len(s.msgs)
 }
 
-// last returns what the last request said: subject, body, and timeout.
+// last returns what the last request asked, and its timeout.
 func (s *seen) last(t *testing.T) (subject, body string, timeout time.Duration) {
 	t.Helper()
 	s.mu.Lock()
@@ -209,5 +233,6 @@ func (s *seen) last(t *testing.T) (subject, body string, timeout time.Duration) 
 	if err != nil {
 		t.Fatalf("the timeout of the request: %v", err)
 	}
-	return msg.Subject, string(msg.Data), time.Duration(ms) * time.Millisecond
+	subject, body = asked(msg)
+	return subject, body, time.Duration(ms) * time.Millisecond
 }

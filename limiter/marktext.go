@@ -51,10 +51,8 @@ func ParseMark(text string) Mark {
 		if !ok {
 			return Mark{}
 		}
-		m := Mark{form: formSliding, at: n[0], tick: n[1], more: [2]int64{n[2], n[3]}, Until: n[0] + n[1]}
-		if n[2] > 0 {
-			m.Until += n[1]
-		}
+		m := Mark{form: formSliding, at: n[0], tick: n[1], more: [2]int64{n[2], n[3]}}
+		m.Until = m.until()
 		return m
 	case len(text) > widestMark:
 		return Mark{}
@@ -90,11 +88,7 @@ func parseBucketMark(text string) Mark {
 		return Mark{}
 	}
 	m := Mark{form: formBucket, at: min(n[0], hugeMark/tick), more: [2]int64{n[1]}, tick: tick}
-	m.Until = m.at
-	if m.more[0] > 0 {
-		m.Until++
-	}
-	m.Until *= tick
+	m.Until = m.until()
 	return m
 }
 

@@ -64,12 +64,8 @@ func (w *slidingWindow) clamp(current, previous int64) (State, bool) {
 }
 
 func (w *slidingWindow) mark(s State, now int64) Mark {
-	length := w.length * w.tick
-	m := Mark{form: formSliding, at: w.start(now), more: s, tick: length}
-	m.Until = m.at + length
-	if s[0] > 0 {
-		m.Until += length
-	}
+	m := Mark{form: formSliding, at: w.start(now), more: s, tick: w.length * w.tick}
+	m.Until = m.until()
 	return m
 }
 
@@ -87,6 +83,15 @@ func (w *slidingWindow) take(s State, cost int64) State { return State{s[0] + co
 
 // give takes back what was admitted in this window; the previous one is past.
 func (w *slidingWindow) give(s State, cost int64) State { return State{max(0, s[0]-cost), s[1]} }
+
+func (w *slidingWindow) undo(s State, cost, taken, now int64) State {
+	if w.stamp(taken) != w.start(now) {
+		return s
+	}
+	return w.give(s, cost)
+}
+
+func (w *slidingWindow) stamp(taken int64) int64 { return w.start(taken) }
 
 func (w *slidingWindow) level(s State, cost, now int64) Level {
 	free := w.free(s, now)

@@ -32,11 +32,13 @@ type sameThread struct {
 	results []limiter.Result
 }
 
-func (q *sameThread) Submit(item batch.Item) error {
-	q.checks[0] = *item.Check()
-	err := q.store.Take(context.Background(), q.checks, q.results)
-	item.Done(&q.results[0], err)
-	return nil
+func (q *sameThread) Submit(items ...batch.Item) (int, error) {
+	for _, item := range items {
+		q.checks[0] = *item.Check()
+		err := q.store.Take(context.Background(), q.checks, q.results)
+		item.Done(&q.results[0], err)
+	}
+	return len(items), nil
 }
 
 // BenchmarkHandle is what a check costs between its arrival and its reply,

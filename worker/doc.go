@@ -37,6 +37,8 @@
 //     answer or error, and all answers go out as one reply. In wire.ModeAll they
 //     are one check: granted all or none, and refused as a whole. Keys whose
 //     policy is not enforced have no say in that; they are decided on their own.
+//     If a policy denies one of the keys for good, the others are only looked
+//     at, as with a cost of 0.
 //   - The operator's policy counts before the limit in a request, which counts
 //     before the default one; see [Inline] for what operators can change. What
 //     a policy says without limits (unlimited, deny, mode off) is answered

@@ -58,9 +58,9 @@ func TestStopAnswersWhatArrived(t *testing.T) {
 // stuckQueue keeps what it gets.
 type stuckQueue struct{ items []batch.Item }
 
-func (q *stuckQueue) Submit(item batch.Item) error {
-	q.items = append(q.items, item)
-	return nil
+func (q *stuckQueue) Submit(items ...batch.Item) (int, error) {
+	q.items = append(q.items, items...)
+	return len(items), nil
 }
 
 func TestStopGivesUp(t *testing.T) {

@@ -18,9 +18,11 @@ import (
 var errOverdue = wire.Errorf(wire.CodeDeadlineExceeded, "the time that the caller waits had passed before the check was decided; nothing was charged")
 
 // answer makes the reply about a key that was decided by a plan, and counts it.
-func (q *request) answer(key string, p *plan, res *limiter.Result) wire.Reply {
+// It uses the space of the limits in r.
+func (q *request) answer(r *wire.Reply, key string, p *plan, res *limiter.Result) {
 	e := q.endpoint
-	r := wire.Reply{
+	*r = wire.Reply{
+		Limits:       r.Limits[:0],
 		Allowed:      res.Allowed,
 		Key:          key,
 		RetryAfterMS: millis(res.RetryAfter()),
@@ -32,7 +34,7 @@ func (q *request) answer(key string, p *plan, res *limiter.Result) wire.Reply {
 		Degraded: !res.Source.Shared() && len(res.Levels) > 0,
 	}
 	if len(res.Levels) > 0 && res.Source != limiter.SourcePolicy {
-		e.describe(&r, p.demands, res)
+		e.describe(r, p.demands, res)
 	}
 	if !res.Allowed && p.lenient {
 		r.WouldDeny = true
@@ -45,7 +47,6 @@ func (q *request) answer(key string, p *plan, res *limiter.Result) wire.Reply {
 		r.DelayMS = 0
 	}
 	e.count(r.Allowed, r.Degraded, res.Source, time.Since(q.arrived))
-	return r
 }
 
 // describe says in a reply how the buckets are.
@@ -63,17 +64,16 @@ func (e *endpoint) describe(r *wire.Reply, demands []limiter.Demand, res *limite
 	if len(demands) == 1 {
 		return
 	}
-	r.Limits = make([]wire.LimitReply, len(demands))
 	for i := range demands {
 		rule, level := demands[i].Rule, &res.Levels[i]
-		r.Limits[i] = wire.LimitReply{
+		r.Limits = append(r.Limits, wire.LimitReply{
 			Name:         nameOf(rule),
 			Limit:        rule.Limit().Burst,
 			Remaining:    level.Remaining,
 			RetryAfterMS: millis(level.RetryAfter),
 			ResetAfterMS: millis(level.ResetAfter),
 			WindowMS:     millis(rule.Window()),
-		}
+		})
 	}
 }
 
@@ -176,9 +176,9 @@ func (q *request) send(r *wire.Reply) {
 
 // sendAll publishes the replies to several checks. Errors of single checks do
 // not make it an error reply.
-func (q *request) sendAll(replies []wire.Reply) {
+func (q *request) sendAll(replies []wire.Reply, inTurn bool) {
 	w := q.endpoint.worker
-	all := wire.Replies{Allowed: true, Results: replies}
+	all := wire.Replies{Allowed: true, InTurn: inTurn, Results: replies}
 	for i := range replies {
 		switch {
 		case replies[i].Err == nil:

@@ -54,18 +54,20 @@ func (e *endpoint) Handle(msg micro.Request) {
 		return
 	}
 	q.deadline = q.arrived.Add(e.worker.timeout(msg.Headers()[wire.HeaderTimeout]))
-	body, err := wire.DecodeRequest(msg.Data())
+	body := e.worker.bodies.Get().(*wire.Request)
+	defer e.worker.bodies.Put(body)
+	err := wire.DecodeRequestInto(body, msg.Data())
 	if err != nil {
 		q.refuse(err)
 		return
 	}
 	key := wire.KeyFromSubject(e.verb, msg.Subject())
 	if body.Checks != nil {
-		q.many(key, &body)
+		q.many(key, body)
 		return
 	}
 	if key, err = oneKey(key, body.Key); err == nil {
-		err = q.one(key, &body)
+		err = q.one(key, body)
 	}
 	if err != nil {
 		q.refuse(err)
@@ -111,58 +113,78 @@ func (q *request) many(prefix string, body *wire.Request) {
 	}
 	q.together = body.Mode == wire.ModeAll
 	g := newGroup(q, len(body.Checks))
-	calls := make([]*call, 0, len(body.Checks))
-	errs := make([]error, len(body.Checks))
 	size, failed := int64(0), error(nil)
 	for i := range body.Checks {
 		check := &body.Checks[i]
 		key := wire.JoinKey(prefix, check.Key)
-		err := wire.CheckKey(key)
-		size += int64(len(prefix)+len(check.Key)) + replyRoom
-		if err == nil {
-			var c *call
-			if c, err = q.prepare(key, check); err == nil {
-				c.group, c.index = g, i
-				calls = append(calls, c)
-				size += c.room()
-			}
-		}
-		errs[i] = err
-		if failed == nil && err != nil {
+		size += int64(len(key)) + replyRoom
+		c, err := q.part(g, i, key, check)
+		switch {
+		case err == nil:
+			g.calls = append(g.calls, c)
+			size += c.room()
+		case !q.together:
+			g.set(i, wire.Reply{Key: key, Err: q.failed(err)})
+		case failed == nil:
 			failed = atCheck(i, err)
 		}
 	}
 	// Found out now, because later the tokens are gone.
 	if most := q.endpoint.worker.nc.MaxPayload(); size > most {
 		failed = wire.Errorf(wire.CodeInvalidRequest, "checks: the reply to %d checks may not fit into the %d bytes that the NATS server allows a message; send fewer at a time, or raise max_payload of the server", len(body.Checks), most)
-	} else if q.together {
-		if failed == nil {
-			failed = q.all(calls, g)
-		}
-	} else {
-		for i, err := range errs {
-			if err != nil {
-				g.set(i, wire.Reply{Key: wire.JoinKey(prefix, body.Checks[i].Key), Err: q.failed(err)})
-			}
-		}
-		for _, c := range calls {
-			if err := c.valid(); err != nil {
-				c.deliver(wire.Reply{Key: c.key, Err: q.failed(err)})
-				c.free()
-				continue
-			}
-			q.start(c)
-		}
-		failed = nil
+	}
+	if failed == nil && q.together {
+		failed = q.all(g.calls, g)
+	} else if failed == nil {
+		q.each(g)
 	}
 	if failed != nil {
-		for _, c := range calls {
+		for _, c := range g.calls {
 			c.free()
 		}
+		g.free()
 		q.refuse(failed)
 		return
 	}
 	g.release() // what newGroup holds
+}
+
+// part makes the call for one of several checks.
+func (q *request) part(g *group, i int, key string, check *wire.Request) (*call, error) {
+	if key != check.Key { // or decoding it has looked at it
+		if err := wire.CheckKey(key); err != nil {
+			return nil, err
+		}
+	}
+	c, err := q.prepare(key, check)
+	if err != nil {
+		return nil, err
+	}
+	c.group, c.index = g, i
+	if q.together {
+		return c, nil // what is valid is for all of them to say
+	}
+	if err := c.valid(); err != nil {
+		c.free()
+		return nil, err
+	}
+	return c, nil
+}
+
+// each queues the calls of a group, together, so that they are decided
+// together.
+func (q *request) each(g *group) {
+	w := q.endpoint.worker
+	for _, c := range g.calls {
+		w.flight.start()
+		if !c.known() {
+			g.items = append(g.items, c)
+		}
+	}
+	n, err := w.queue.Submit(g.items...)
+	for _, item := range g.items[n:] {
+		item.Done(nil, err)
+	}
 }
 
 // atCheck says in an error which of several checks it is about.
@@ -221,11 +243,21 @@ func (c *call) valid() error {
 func (q *request) start(c *call) {
 	w := q.endpoint.worker
 	w.flight.start()
-	if len(c.check.Demands) == 0 {
-		c.Done(&limiter.Result{Allowed: !c.plan.deny, Source: limiter.SourcePolicy}, nil)
+	if c.known() {
 		return
 	}
-	if err := w.queue.Submit(c); err != nil {
+	c.self[0] = c
+	if _, err := w.queue.Submit(c.self[:]...); err != nil {
 		c.Done(nil, err)
 	}
+}
+
+// known answers a call whose answer needs no store, and reports whether it
+// did.
+func (c *call) known() bool {
+	if len(c.check.Demands) > 0 {
+		return false
+	}
+	c.Done(&limiter.Result{Allowed: !c.plan.deny, Source: limiter.SourcePolicy}, nil)
+	return true
 }

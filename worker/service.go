@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go/micro"
@@ -116,15 +117,16 @@ func (w *Worker) routes() []route {
 }
 
 // serve adds the service and its endpoints.
-func (w *Worker) serve(version, instance string) error {
+func (w *Worker) serve(o *Options) error {
 	meta := map[string]string{"queue_group": wire.QueueGroup}
-	if instance != "" {
-		meta["instance"] = instance
+	maps.Copy(meta, o.Metadata)
+	if o.Instance != "" {
+		meta["instance"] = o.Instance
 	}
 	routes := w.routes()
 	svc, err := micro.AddService(w.nc, micro.Config{
 		Name:        ServiceName,
-		Version:     version,
+		Version:     o.Version,
 		Description: "May this key do this now? Token buckets over NATS.",
 		Metadata:    meta,
 		QueueGroup:  wire.QueueGroup,
@@ -138,7 +140,7 @@ func (w *Worker) serve(version, instance string) error {
 		},
 	})
 	if errors.Is(err, micro.ErrConfigValidation) {
-		return fmt.Errorf("version %q is not a semantic version such as 1.2.3", version)
+		return fmt.Errorf("version %q is not a semantic version such as 1.2.3", o.Version)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot add the service to the NATS connection: %w", err)

@@ -63,6 +63,7 @@ func TestDiscovery(t *testing.T) {
 		r.one("ratelimit.check.k", `{"cost":6}`)
 		r.one("ratelimit.check", `{"key":"k"}`)
 		r.one("ratelimit.reset.k", ``)
+		synctest.Wait() // a check has landed a moment after its reply is sent
 		var stats micro.Stats
 		r.decode("$SRV.STATS.ratelimit", &stats)
 		got := make(map[string]endpointStats)
@@ -334,9 +335,9 @@ func TestFloodIsDropped(t *testing.T) {
 // gateQueue holds up the handler until it is closed, and refuses everything.
 type gateQueue chan struct{}
 
-func (g gateQueue) Submit(batch.Item) error {
+func (g gateQueue) Submit(...batch.Item) (int, error) {
 	<-g
-	return batch.ErrOverloaded
+	return 0, batch.ErrOverloaded
 }
 
 // helpers

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/quotaworker/ratelimit/client/wire"
 	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/limiter/batch"
 	"github.com/quotaworker/ratelimit/limiter/policy"
@@ -22,10 +23,10 @@ const DefaultMaxAge = 2 * time.Second
 // flushTimeout bounds the wait for the server to confirm the subscriptions.
 const flushTimeout = 5 * time.Second
 
-// Queue decides checks; [batch.Batcher] is one. Submit must not block, and
-// calls Done of the item once if and only if it returned nil.
+// Queue decides checks; [batch.Batcher] is one, and says what Submit does. It
+// must not block, nor keep the slice.
 type Queue interface {
-	Submit(item batch.Item) error
+	Submit(items ...batch.Item) (int, error)
 }
 
 // Options configures a Worker. The zero value accepts no limits in requests
@@ -39,6 +40,10 @@ type Options struct {
 	// service. Empty leaves it out.
 	Instance string
 
+	// Metadata is what else the metadata of the service says, for people who
+	// look at it with `nats micro info`.
+	Metadata map[string]string
+
 	// Policies say whose limit counts before the limit in a request and the
 	// default one do. They may change at any time. Nil means that there are
 	// none.
@@ -51,10 +56,6 @@ type Options struct {
 	// limit. Its name is taken
 	// to be "default". The zero Limit means that there is none.
 	DefaultLimit limiter.Limit
-
-	// Together says why the buckets of these keys cannot be taken together,
-	// because the store keeps them apart. Nil means that all can.
-	Together func(keys []string) error
 
 	// MaxAge is how long a check may wait for its decision if the message does
 	// not say how long the caller waits. 0 means DefaultMaxAge.
@@ -80,13 +81,14 @@ type Worker struct {
 	limits  *limits
 	maxAge  time.Duration
 	status  func() Status
-	joined  func(keys []string) error
 	metrics *metrics
 	log     *throttledLog
 	svc     micro.Service
 
 	flight  *flight   // the checks that were accepted and not yet answered
+	bodies  sync.Pool // of *wire.Request
 	calls   sync.Pool // of *call
+	groups  sync.Pool // of *group
 	buffers sync.Pool // of *[]byte
 
 	stop    sync.Once
@@ -113,9 +115,6 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 	if o.Status == nil {
 		o.Status = func() Status { return Status{} }
 	}
-	if o.Together == nil {
-		o.Together = func([]string) error { return nil }
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -129,11 +128,12 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 		limits: limits,
 		maxAge: o.MaxAge,
 		status: o.Status,
-		joined: o.Together,
 		log:    &throttledLog{log: o.Logger, every: time.Second},
 		flight: newFlight(),
 	}
+	w.bodies.New = func() any { return new(wire.Request) }
 	w.calls.New = func() any { return new(call) }
+	w.groups.New = func() any { return new(group) }
 	w.buffers.New = func() any { return new([]byte) }
 	w.metrics = newMetrics(w.flight, o.Version)
 	if err := w.metrics.register(o.Registerer); err != nil {
@@ -142,7 +142,7 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 	// Before the service is added, because the service wraps the handler that
 	// it finds; one that is set later would cut it off.
 	w.handleErrors()
-	if err := w.serve(o.Version, o.Instance); err != nil {
+	if err := w.serve(&o); err != nil {
 		w.metrics.unregister(o.Registerer)
 		return nil, fmt.Errorf("worker: %w", err)
 	}

@@ -47,23 +47,33 @@ func bit(name string) fieldSet {
 // refuses; its message begins with the path of the field, as in
 // "checks[3].cost: -1 must not be negative".
 func DecodeRequest(body []byte) (Request, error) {
-	if len(body) == 0 {
-		return Request{Cost: 1}, nil
-	}
-	if len(body) > MaxRequest {
-		return Request{}, Errorf(CodeInvalidRequest, "the body has %d bytes and must have at most %d", len(body), MaxRequest)
-	}
-	s := scanner{data: body, check: -1}
-	if s.peek() != '{' {
-		return Request{}, notAnObject(&s)
-	}
 	var r Request
-	s.request(&r)
-	s.end()
-	if s.err != nil {
-		return Request{}, s.err
+	if err := DecodeRequestInto(&r, body); err != nil {
+		return Request{}, err
 	}
 	return r, nil
+}
+
+// DecodeRequestInto is DecodeRequest into r, whose space for Checks it uses
+// again. After an error r holds nothing that means anything.
+func DecodeRequestInto(r *Request, body []byte) error {
+	s := scanner{data: body, check: -1, checkSpace: r.Checks}
+	if len(body) == 0 {
+		*r = Request{Cost: 1}
+		return nil
+	}
+	if len(body) > MaxRequest {
+		return Errorf(CodeInvalidRequest, "the body has %d bytes and must have at most %d", len(body), MaxRequest)
+	}
+	if s.peek() != '{' {
+		return notAnObject(&s)
+	}
+	s.request(r)
+	s.end()
+	if s.err != nil {
+		return s.err
+	}
+	return nil
 }
 
 func notAnObject(s *scanner) *Error {
@@ -79,7 +89,7 @@ func notAnObject(s *scanner) *Error {
 
 // request reads a request, or the check whose index is in s.check.
 func (s *scanner) request(r *Request) {
-	r.Cost = 1
+	*r = Request{Cost: 1}
 	var seen fieldSet
 	for n := 0; s.member(n); n++ {
 		b := bit(string(s.name))
@@ -170,13 +180,13 @@ func (s *scanner) checks() []Request {
 		s.fail("a check cannot hold checks of its own")
 		return nil
 	}
-	var checks []Request
+	checks := s.checkSpace[:0]
 	for n := 0; s.element(n); n++ {
 		if n == MaxChecks {
 			s.fail("more than %d; send the rest in another request", MaxChecks)
 			break
 		}
-		checks = append(checks, Request{})
+		checks = grow(checks)
 		s.check, s.field = n, ""
 		s.request(&checks[n])
 		s.check, s.field = -1, "checks"

@@ -24,6 +24,9 @@ type scanner struct {
 	// the member of it: together the path that begins a message.
 	check int
 	field string
+
+	// checkSpace is where the checks of a request may go.
+	checkSpace []Request
 }
 
 // fail records an error about the current field, unless there is one already.

@@ -101,7 +101,8 @@ func (p *program) ask(cmd *cobra.Command, word string, keys []string, q *questio
 		return err
 	}
 	defer nc.Close()
-	c, err := client.New(nc)
+	// One by one, because rights are often for the subjects of some keys only.
+	c, err := client.New(nc, client.WithoutBatching())
 	if err != nil {
 		return err
 	}

@@ -82,6 +82,22 @@ func (c *connection) flags(root *cobra.Command) {
 	f.DurationVar(&c.timeout, "timeout", 0, "how long to wait for a connection, and then for each answer ($NATS_TIMEOUT, else 2s)")
 }
 
+// args returns the flags that were given, for another process of this program.
+func (c *connection) args() []string {
+	var args []string
+	for _, f := range []struct{ name, value string }{
+		{"server", c.server},
+		{"context", c.context},
+		{"creds", c.creds},
+		{"inbox-prefix", c.inboxPrefix},
+	} {
+		if f.value != "" {
+			args = append(args, "--"+f.name+"="+f.value)
+		}
+	}
+	return append(args, "--timeout="+c.timeout.String())
+}
+
 // setting is a value and the name of what it came from, which is empty if
 // nothing set it.
 type setting struct{ value, from string }

@@ -24,6 +24,10 @@ const (
 
 	// exitNoAnswer: nobody decided; the same may work later.
 	exitNoAnswer = 3
+
+	// exitOverAdmitted: bench found a key that was granted more than its
+	// limit allows.
+	exitOverAdmitted = 4
 )
 
 // exitHelp stands in the help of every verb that asks the service.

@@ -35,8 +35,10 @@ func flagError(cmd *cobra.Command, err error) error {
 // wanted says what a value of the flag looks like.
 func wanted(f *pflag.Flag) string {
 	switch f.Value.Type() {
-	case "int64":
+	case "int64", "int":
 		return "a whole number such as 5"
+	case "float64":
+		return "a number such as 5 or 0.5"
 	case "duration":
 		return "a duration such as 1s, 500ms or 1h30m"
 	case "bool":

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -120,13 +121,32 @@ func (p *program) readPolicies(path string) ([]byte, *policy.Set, error) {
 	return text, set, nil
 }
 
-// bucketStore is the bucket with the policies, and the connection to it.
+// bucketStore is the bucket with the policies, and the connection to it. Each
+// of its methods waits for one answer at most as long as the timeout.
 type bucketStore struct {
-	*policykv.Store
-	bucket string
-	nc     *nats.Conn
-	ctx    context.Context // until the timeout
-	cancel context.CancelFunc
+	store   *policykv.Store
+	bucket  string
+	nc      *nats.Conn
+	ctx     context.Context // of the command
+	timeout time.Duration
+}
+
+func (s *bucketStore) get() (policykv.Version, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
+	defer cancel()
+	return s.store.Get(ctx)
+}
+
+func (s *bucketStore) put(text []byte, expected uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
+	defer cancel()
+	return s.store.Put(ctx, text, expected)
+}
+
+func (s *bucketStore) history() ([]policykv.Version, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
+	defer cancel()
+	return s.store.History(ctx)
 }
 
 // openBucket connects. With create it makes the bucket if there is none.
@@ -139,15 +159,16 @@ func (p *program) openBucket(ctx context.Context, o *policies, create bool) (*bu
 	if err != nil {
 		return nil, err
 	}
-	s := &bucketStore{bucket: bucket, nc: nc}
-	s.ctx, s.cancel = context.WithTimeout(ctx, p.conn.timeout)
+	s := &bucketStore{bucket: bucket, nc: nc, ctx: ctx, timeout: p.conn.timeout}
+	ask, cancel := context.WithTimeout(ctx, p.conn.timeout)
+	defer cancel()
 	js, err := jetstream.New(nc)
 	if err == nil {
-		s.Store, err = policykv.Open(s.ctx, js, bucket)
+		s.store, err = policykv.Open(ask, js, bucket)
 	}
 	if create && errors.Is(err, policykv.ErrNoBucket) {
 		missing := err
-		if s.Store, err = policykv.Create(s.ctx, js, bucket); err != nil && !errors.Is(err, policykv.ErrNoJetStream) {
+		if s.store, err = policykv.Create(ask, js, bucket); err != nil && !errors.Is(err, policykv.ErrNoJetStream) {
 			err = fmt.Errorf("%w (it could not be made: %s)", missing, cause(err))
 		}
 	}
@@ -158,10 +179,7 @@ func (p *program) openBucket(ctx context.Context, o *policies, create bool) (*bu
 	return s, nil
 }
 
-func (s *bucketStore) close() {
-	s.cancel()
-	s.nc.Close()
-}
+func (s *bucketStore) close() { s.nc.Close() }
 
 // bucketFailure splits what is wrong with a bucket into what has to be changed
 // and what may work later.
@@ -172,21 +190,40 @@ func (p *program) bucketFailure(err error) error {
 		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return noAnswer("no answer about the policies within %s from %s; may you use JetStream there?", p.conn.timeout, p.conn.where)
+		return noAnswer("no answer about the policies within %s from %s; may you use JetStream there? Long policies may need a longer --timeout", p.conn.timeout, p.conn.where)
 	}
 	return noAnswer("%s; asked %s", err, p.conn.where)
 }
 
-// inForce returns the newest version in the bucket and what it says. That
-// there is none is not an error: it has no policies, and the revision that Put
-// wants. A version with errors says nothing either.
+// inForce returns the newest version in the bucket, and the policies that the
+// workers go by: those of that version or, if it has errors or is a deletion,
+// of the newest one before it. That there is none is not an error: it has no
+// policies, and the revision that Put wants.
 func (p *program) inForce(s *bucketStore) (policykv.Version, *policy.Set, error) {
-	v, err := s.Get(s.ctx)
-	if err != nil && !errors.Is(err, policykv.ErrNone) {
+	v, err := s.get()
+	switch {
+	case err == nil:
+		if set, err := policy.Parse(policykv.Key, v.Text); err == nil {
+			return v, set, nil
+		}
+	case !errors.Is(err, policykv.ErrNone):
+		return v, nil, p.bucketFailure(err)
+	case v.Revision == 0:
+		return v, nil, nil
+	}
+	all, err := s.history()
+	if err != nil {
 		return v, nil, p.bucketFailure(err)
 	}
-	set, _ := policy.Parse(policykv.Key, v.Text)
-	return v, set, nil
+	for _, older := range all {
+		if older.Deleted || older.Revision >= v.Revision {
+			continue
+		}
+		if set, err := policy.Parse(policykv.Key, older.Text); err == nil {
+			return v, set, nil
+		}
+	}
+	return v, nil, nil
 }
 
 // write puts a version over another and says what that changes.
@@ -199,7 +236,7 @@ func (p *program) write(s *bucketStore, over policykv.Version, from *policy.Set,
 		}
 		return p.printJSON(map[string]any{"revision": over.Revision, "changes": changesJSON(nil)})
 	}
-	revision, err := s.Put(s.ctx, text, over.Revision)
+	revision, err := s.put(text, over.Revision)
 	if err != nil {
 		return p.bucketFailure(err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,7 +42,7 @@ how to try a policy before it is put.`,
 				return err
 			}
 			defer s.close()
-			v, err := s.Get(s.ctx)
+			v, err := s.get()
 			if err != nil {
 				return p.bucketFailure(err)
 			}
@@ -49,7 +50,7 @@ how to try a policy before it is put.`,
 			if err != nil {
 				return wrongUse("the workers go by an older revision, because the newest one cannot be used; mend it with put or rollback:\n%s", err)
 			}
-			c, err := client.New(s.nc)
+			c, err := client.New(s.nc, client.WithoutBatching())
 			if err != nil {
 				return err
 			}
@@ -90,8 +91,20 @@ func (p *program) explain(e policy.Explanation, revision uint64, now *client.Res
 	case now == nil:
 	case peek != nil:
 		fmt.Fprintf(p.stdout, "  Now: not known; %s\n", failureOf(peek).message)
-	default:
-		fmt.Fprintf(p.stdout, "  Now: %d of %d left, full in %s.\n", now.Remaining, now.Limit, human(now.ResetAfter))
+	case len(now.Limits) > 0:
+		for _, l := range now.Limits {
+			fmt.Fprintf(p.stdout, "  Now, %s: %s.\n", l.Name, level(l.Remaining, l.Limit, l.ResetAfter))
+		}
+	case now.Limit > 0: // or there is nothing that could be left
+		fmt.Fprintf(p.stdout, "  Now: %s.\n", level(now.Remaining, now.Limit, now.ResetAfter))
 	}
 	return nil
+}
+
+// level says how a bucket is.
+func level(remaining, limit int64, reset time.Duration) string {
+	if reset == 0 {
+		return fmt.Sprintf("%d of %d left, full", remaining, limit)
+	}
+	return fmt.Sprintf("%d of %d left, full in %s", remaining, limit, human(reset))
 }

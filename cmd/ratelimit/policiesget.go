@@ -26,7 +26,7 @@ func (p *program) policiesGetCommand(o *policies) *cobra.Command {
 			defer s.close()
 			var v policykv.Version
 			if len(args) == 0 {
-				v, err = s.Get(s.ctx)
+				v, err = s.get()
 			} else {
 				v, err = p.revision(s, args[0])
 			}
@@ -48,7 +48,7 @@ func (p *program) revision(s *bucketStore, name string) (policykv.Version, error
 	if err != nil {
 		return policykv.Version{}, wrongUse("%q is not a revision, which is a number; see: ratelimit policies history", name)
 	}
-	all, err := s.History(s.ctx)
+	all, err := s.history()
 	if err != nil {
 		return policykv.Version{}, err
 	}

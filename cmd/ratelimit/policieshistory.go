@@ -22,7 +22,7 @@ func (p *program) policiesHistoryCommand(o *policies) *cobra.Command {
 				return err
 			}
 			defer s.close()
-			all, err := s.History(s.ctx)
+			all, err := s.history()
 			if err != nil {
 				return p.bucketFailure(err)
 			}

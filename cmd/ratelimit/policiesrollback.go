@@ -50,7 +50,7 @@ undoes the first.`,
 // before returns the newest version without errors that says something else
 // than the present one.
 func (p *program) before(s *bucketStore, now policykv.Version) (policykv.Version, error) {
-	all, err := s.History(s.ctx)
+	all, err := s.history()
 	if err != nil {
 		return policykv.Version{}, err
 	}

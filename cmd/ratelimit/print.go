@@ -13,34 +13,8 @@ import (
 // for people in words without colors.
 func (p *program) answer(word string, r *client.Result) {
 	if p.json {
-		var limits []wire.LimitReply
-		for _, l := range r.Limits {
-			limits = append(limits, wire.LimitReply{
-				Name:         l.Name,
-				Limit:        l.Limit,
-				Remaining:    l.Remaining,
-				RetryAfterMS: l.RetryAfter.Milliseconds(),
-				ResetAfterMS: l.ResetAfter.Milliseconds(),
-				WindowMS:     l.Window.Milliseconds(),
-			})
-		}
-		line := wire.AppendReply(nil, &wire.Reply{
-			Allowed:      r.Allowed,
-			Key:          r.Key,
-			Limit:        r.Limit,
-			Remaining:    r.Remaining,
-			RetryAfterMS: r.RetryAfter.Milliseconds(),
-			ResetAfterMS: r.ResetAfter.Milliseconds(),
-			WindowMS:     r.Window.Milliseconds(),
-			DelayMS:      r.Delay.Milliseconds(),
-			Policy:       r.Policy,
-			LimitName:    r.LimitName,
-			Limits:       limits,
-			Source:       r.Source,
-			Degraded:     r.Degraded,
-			WouldDeny:    r.WouldDeny,
-		})
-		fmt.Fprintf(p.stdout, "%s\n", line)
+		reply := replyOf(r)
+		fmt.Fprintf(p.stdout, "%s\n", wire.AppendReply(nil, &reply))
 		return
 	}
 	then := "full"
@@ -81,6 +55,37 @@ func (p *program) answer(word string, r *client.Result) {
 		left = ""
 	}
 	fmt.Fprintf(p.stdout, "%-7s  %s  %s%s%s\n", word, r.Key, left, then, by)
+}
+
+// replyOf returns the reply that r was.
+func replyOf(r *client.Result) wire.Reply {
+	var limits []wire.LimitReply
+	for _, l := range r.Limits {
+		limits = append(limits, wire.LimitReply{
+			Name:         l.Name,
+			Limit:        l.Limit,
+			Remaining:    l.Remaining,
+			RetryAfterMS: l.RetryAfter.Milliseconds(),
+			ResetAfterMS: l.ResetAfter.Milliseconds(),
+			WindowMS:     l.Window.Milliseconds(),
+		})
+	}
+	return wire.Reply{
+		Allowed:      r.Allowed,
+		Key:          r.Key,
+		Limit:        r.Limit,
+		Remaining:    r.Remaining,
+		RetryAfterMS: r.RetryAfter.Milliseconds(),
+		ResetAfterMS: r.ResetAfter.Milliseconds(),
+		WindowMS:     r.Window.Milliseconds(),
+		DelayMS:      r.Delay.Milliseconds(),
+		Policy:       r.Policy,
+		LimitName:    r.LimitName,
+		Limits:       limits,
+		Source:       r.Source,
+		Degraded:     r.Degraded,
+		WouldDeny:    r.WouldDeny,
+	}
 }
 
 // note says once, behind the answers, what a degraded answer is worth.

@@ -65,6 +65,7 @@ func (p *program) root() *cobra.Command {
 		p.refundCommand(),
 		p.keyCommand(),
 		p.policiesCommand(),
+		p.benchCommand(),
 		p.versionCommand(),
 		connectingTopic(),
 	)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,12 +16,15 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
 	"github.com/quotaworker/ratelimit/client/wire"
+	"github.com/quotaworker/ratelimit/limiter/policy"
 	"github.com/quotaworker/ratelimit/worker"
+	"github.com/quotaworker/ratelimit/worker/policykv"
 )
 
 func TestMain(m *testing.M) {
@@ -46,15 +49,21 @@ func (l leakTest) Run() int {
 //	exits CODE ratelimit ARG...   run it and compare its exit code
 //	server [HOW]                  start a NATS server, and set NATS_URL, URL and ADDR;
 //	                              HOW it knows its clients is one of the words below
-//	                              or jetstream, which gives it KV buckets
-//	service [shared] [strict]     start a worker there, and the server if need be:
-//	                              shared pretends to be Redis, strict has no limits
+//	                              or jetstream, which gives it KV buckets, or small,
+//	                              for messages of 4096 bytes
+//	service [shared] [strict] [FILE]
+//	                              start a worker there, and the server if need be:
+//	                              shared pretends to be Redis, strict has no limits,
+//	                              FILE has its policies
+//	bucket FILE                   put a file into the bucket with the policies, unseen;
+//	                              without FILE delete what is there
 //	mute                          take requests there, and never answer
 //	context FILE [FIELD=VALUE...] write a NATS context for the server
 //	nkey FILE                     write the seed of an NKey that nobody knows
 //	notnats                       set NOTNATS to a server that greets in another
 //	                              language, and SILENT to one that does not greet
 //	clock DURATION                move the clock of the service on
+//	forgetful                     have the service forget its buckets now and then
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                filepath.Join("testdata", "script"),
@@ -69,14 +78,16 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":   cmdExits,
-			"service": cmdService,
-			"clock":   cmdClock,
-			"server":  cmdServer,
-			"mute":    cmdMute,
-			"context": cmdContext,
-			"nkey":    cmdNKey,
-			"notnats": cmdNotNATS,
+			"exits":     cmdExits,
+			"service":   cmdService,
+			"clock":     cmdClock,
+			"forgetful": cmdForgetful,
+			"server":    cmdServer,
+			"bucket":    cmdBucket,
+			"mute":      cmdMute,
+			"context":   cmdContext,
+			"nkey":      cmdNKey,
+			"notnats":   cmdNotNATS,
 		},
 	})
 }
@@ -117,6 +128,8 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 		switch arg {
 		case "jetstream":
 			opts.JetStream, opts.StoreDir = true, ts.MkAbs("jetstream")
+		case "small":
+			opts.MaxPayload = 4096
 		case "password":
 			opts.Users = []*server.User{{Username: "worker", Password: "hush-hush"}, {Username: "app", Password: "hush-hush"}}
 		case "token":
@@ -147,7 +160,7 @@ func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 			writeFile(ts, "cert.pem", cert)
 			writeFile(ts, "key.pem", key)
 		default:
-			ts.Fatalf("usage: server [password|token|inbox|creds|nkey|tls]")
+			ts.Fatalf("usage: server [jetstream|small|password|token|inbox|creds|nkey|tls]")
 		}
 	}
 	srv, err := startNATS(opts)
@@ -164,11 +177,19 @@ func cmdService(ts *testscript.TestScript, neg bool, args []string) {
 	if r.server == nil {
 		cmdServer(ts, false, nil)
 	}
-	o := open
-	if slices.Contains(args, "strict") {
-		o = worker.Options{}
+	o, shared := open, false
+	for _, arg := range args {
+		switch arg {
+		case "shared":
+			shared = true
+		case "strict":
+			o = worker.Options{}
+		default:
+			o.Policies = policy.NewBook()
+			ts.Check(o.Policies.Load(arg, []byte(ts.ReadFile(arg)), "1"))
+		}
 	}
-	s, err := serve(r.server, r.creds, slices.Contains(args, "shared"), o)
+	s, err := serve(r.server, r.creds, shared, o)
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(s.stop()) })
 	r.service = s
@@ -182,6 +203,32 @@ func cmdClock(ts *testscript.TestScript, neg bool, args []string) {
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	r.service.clock.now.Add(d.Microseconds())
+}
+
+func cmdBucket(ts *testscript.TestScript, neg bool, args []string) {
+	nc, err := connect(of(ts).server, "")
+	ts.Check(err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	kv, err := js.KeyValue(ctx, policykv.DefaultBucket)
+	ts.Check(err)
+	if len(args) == 0 {
+		ts.Check(kv.Delete(ctx, policykv.Key))
+		return
+	}
+	_, err = kv.PutString(ctx, policykv.Key, ts.ReadFile(args[0]))
+	ts.Check(err)
+}
+
+func cmdForgetful(ts *testscript.TestScript, neg bool, args []string) {
+	r := of(ts)
+	if len(args) != 0 || r.service == nil {
+		ts.Fatalf("usage: forgetful, after service")
+	}
+	r.service.clock.forgetful.Store(true)
 }
 
 func cmdMute(ts *testscript.TestScript, neg bool, args []string) {

@@ -88,18 +88,26 @@ var open = worker.Options{
 // busyQueue has no room for the key busy.
 type busyQueue struct{ worker.Queue }
 
-func (q busyQueue) Submit(item batch.Item) error {
-	if item.Check().Demands[0].Key == "busy" {
-		return batch.ErrOverloaded
+func (q busyQueue) Submit(items ...batch.Item) (int, error) {
+	for i, item := range items {
+		if item.Check().Demands[0].Key == "busy" {
+			return i, batch.ErrOverloaded
+		}
+		if _, err := q.Queue.Submit(item); err != nil {
+			return i, err
+		}
 	}
-	return q.Queue.Submit(item)
+	return len(items), nil
 }
 
-// clockStore is a store whose clock stands still until it is moved.
+// clockStore is a store whose clock stands still until it is moved. A forgetful
+// one forgets every hundredth batch that it has taken anything.
 type clockStore struct {
-	store  *memstore.Store
-	now    atomic.Int64 // microseconds since the Unix epoch
-	shared bool
+	store     *memstore.Store
+	now       atomic.Int64 // microseconds since the Unix epoch
+	shared    bool
+	forgetful atomic.Bool
+	batches   int
 }
 
 func newClockStore(shared bool) *clockStore {
@@ -109,6 +117,9 @@ func newClockStore(shared bool) *clockStore {
 }
 
 func (s *clockStore) Take(ctx context.Context, checks []limiter.Check, results []limiter.Result) error {
+	if s.batches++; s.forgetful.Load() && s.batches%100 == 0 {
+		s.store = memstore.New(memstore.Options{})
+	}
 	err := s.store.TakeAt(ctx, time.UnixMicro(s.now.Load()), checks, results)
 	if err == nil && s.shared {
 		for i := range results {

@@ -19,8 +19,11 @@ const module = "github.com/quotaworker/ratelimit"
 // meet, and cmd is the one place where things are built. A package that is not
 // here must be added, which is the moment to ask where it belongs.
 var arrows = map[string][]string{
-	"cmd/ratelimitd": {"worker", "worker/natsembed", "worker/policykv", "client", "client/httpbridge", "limiter", "limiter/batch", "limiter/failover", "limiter/memstore", "limiter/policy", "limiter/redisstore"},
-	"cmd/ratelimit":  {"client", "client/wire", "limiter/policy", "worker/policykv"},
+	"cmd/ratelimitd":      {"worker", "worker/natsembed", "worker/policykv", "client", "client/httpbridge", "limiter", "limiter/batch", "limiter/failover", "limiter/memstore", "limiter/policy", "limiter/redisstore"},
+	"cmd/ratelimit":       {"cmd/ratelimit/bench", "client", "client/wire", "limiter", "limiter/policy", "worker/policykv"},
+	"cmd/ratelimit/bench": {"client", "client/wire"},
+
+	"deploy/performance": {"cmd/ratelimit/bench"},
 
 	"worker":           {"client/wire", "limiter", "limiter/batch", "limiter/policy"},
 	"worker/policykv":  {"limiter/policy"},
@@ -48,8 +51,8 @@ var gates = map[string]struct {
 	why  string
 }{
 	"github.com/nats-io/nats-server/":        {[]string{"worker/natsembed"}, "it adds 10 MB to whatever imports it"},
-	"github.com/nats-io/":                    {[]string{"worker", "worker/natsembed", "worker/policykv", "client", "cmd/ratelimitd", "cmd/ratelimit"}, "what decides knows no NATS, and front doors ask through client"},
-	"github.com/redis/":                      {[]string{"limiter/redisstore", "cmd/ratelimitd"}, "only the store in Redis talks to Redis"},
+	"github.com/nats-io/":                    {[]string{"worker", "worker/natsembed", "worker/policykv", "client", "cmd/ratelimitd", "cmd/ratelimit", "cmd/ratelimit/bench"}, "what decides knows no NATS, and front doors ask through client"},
+	"github.com/redis/":                      {[]string{"limiter/redisstore", "cmd/ratelimitd", "cmd/ratelimit/bench"}, "only the store in Redis talks to Redis, and who measures it"},
 	"github.com/prometheus/":                 {[]string{"worker", "client/httpbridge", "cmd/ratelimitd"}, "decorators expose Stats and know no metrics library"},
 	"github.com/failsafe-go/":                {[]string{"limiter/failover"}, "its API is not stable yet, so one package wraps it"},
 	"github.com/goccy/go-yaml":               {[]string{"limiter/policy"}, "documents are read in one place"},

@@ -17,6 +17,9 @@ import (
 type tally struct {
 	checks, admitted, degraded, failed atomic.Int64
 	firstError                         atomic.Pointer[error]
+
+	// onAdmitted, if set, hears of each check that was admitted.
+	onAdmitted func(client.Result)
 }
 
 func (c *tally) String() string {
@@ -31,7 +34,7 @@ func (c *tally) String() string {
 // returns when the last answer is there. Pause is the time between a caller's
 // questions.
 func hammer(ctx context.Context, t *testing.T, natsURL string, callers int, pause time.Duration, c *tally, opts ...client.CheckOption) {
-	cl := dial(t, natsURL)
+	cl := dial(t, natsURL, client.WithTimeout(30*time.Second)) // however busy the machine is
 	var wg sync.WaitGroup
 	for range callers {
 		wg.Go(func() {
@@ -44,6 +47,9 @@ func hammer(ctx context.Context, t *testing.T, natsURL string, callers int, paus
 					c.firstError.CompareAndSwap(nil, &err)
 				case res.Allowed:
 					c.admitted.Add(1)
+					if c.onAdmitted != nil {
+						c.onAdmitted(res)
+					}
 				}
 				if res.Degraded {
 					c.degraded.Add(1)
@@ -75,15 +81,17 @@ func TestExactUnderLoad(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	var c tally
+	stalled := stopwatch(t)
 	begin := time.Now()
 	hammer(ctx, t, url, 50, 0, &c, client.WithRate(rate, time.Second), client.WithBurst(burst))
 	most := burst + rate*time.Since(begin).Seconds()
+	least := 0.99*most - rate*stalled().Seconds() // the machine may have been busy at the end
 	t.Logf("%s of at most %.1f in %s", &c, most, time.Since(begin))
 	if c.failed.Load() > 0 || c.degraded.Load() > 0 {
 		t.Errorf("failed or degraded: %s", &c)
 	}
-	if got := float64(c.admitted.Load()); got > most || got < 0.99*most {
-		t.Errorf("admitted %.0f, want between %.1f and %.1f", got, 0.99*most, most)
+	if got := float64(c.admitted.Load()); got > most || got < least {
+		t.Errorf("admitted %.0f, want between %.1f and %.1f", got, least, most)
 	}
 }
 

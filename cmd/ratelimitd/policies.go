@@ -71,35 +71,49 @@ func policyStatus(s *worker.Status, book *policy.Book) {
 	}
 }
 
-// addPoliciesHealth says which policies these workers go by, if any do.
+// addPoliciesHealth says which policies these workers go by, if any of them
+// should have some. One that has none, or others than the rest, decides
+// differently, and which worker decides is chance.
 func addPoliciesHealth(services map[string]httpbridge.ServiceHealth, workers []worker.Status) {
-	var failed, with int
-	var problem string
+	var older, none, unset int
+	var olderWhy, noneWhy, inForce string
 	revisions := make(map[string]bool)
-	h := httpbridge.ServiceHealth{Status: httpbridge.Healthy}
 	for _, w := range workers {
-		if w.PoliciesRevision == "" {
-			continue
+		switch {
+		case w.PoliciesRevision != "":
+			revisions[w.PoliciesRevision] = true
+			inForce = fmt.Sprintf("%d policies, revision %s", w.Policies, w.PoliciesRevision)
+			if w.PoliciesError != "" {
+				older, olderWhy = older+1, w.PoliciesError
+			}
+		case w.PoliciesError != "":
+			none, noneWhy = none+1, w.PoliciesError
+		default:
+			unset++
 		}
-		with++
-		revisions[w.PoliciesRevision] = true
-		if w.PoliciesError != "" {
-			failed++
-			problem = w.PoliciesError
-		}
-		h.Message = fmt.Sprintf("%d policies, revision %s", w.Policies, w.PoliciesRevision)
 	}
-	switch {
-	case failed > 0:
-		h.Status = httpbridge.Degraded
-		h.Message = fmt.Sprintf("%d of %d workers keep older policies, because the last version cannot be used: %s", failed, len(workers), problem)
-	case len(revisions) > 1 || with < len(workers):
-		h.Status = httpbridge.Degraded
-		h.Message = fmt.Sprintf("%d workers have %d different versions of the policies, %d of them none", len(workers), len(revisions), len(workers)-with)
+	if unset == len(workers) {
+		return
 	}
-	if with > 0 {
-		services["policies"] = h
+	var problems []string
+	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	if older > 0 {
+		problem("%d of %d workers keep older policies, because the last version cannot be used: %s", older, len(workers), olderWhy)
 	}
+	if none > 0 {
+		problem("%d of %d workers have no policies: %s", none, len(workers), noneWhy)
+	}
+	if unset > 0 {
+		problem("%d of %d workers have no policies: give all workers the same RATELIMIT_POLICIES or RATELIMIT_POLICIES_KV", unset, len(workers))
+	}
+	if len(revisions) > 1 {
+		problem("%d workers go by %d different versions of the policies", len(workers)-none-unset, len(revisions))
+	}
+	h := httpbridge.ServiceHealth{Status: httpbridge.Healthy, Message: inForce}
+	if len(problems) > 0 {
+		h = httpbridge.ServiceHealth{Status: httpbridge.Degraded, Message: strings.Join(problems, "; ")}
+	}
+	services["policies"] = h
 }
 
 // policyCollector exposes how the policies in force came about.

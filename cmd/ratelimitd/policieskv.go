@@ -23,7 +23,7 @@ func (d *Daemon) openPoliciesKV() error {
 	if d.cfg.PoliciesKV == "" {
 		return nil
 	}
-	nc, err := d.connect("policies", nats.RetryOnFailedConnect(d.role == roleWorker))
+	nc, err := d.connect("policies", nats.CustomInboxPrefix(policykv.InboxPrefix), nats.RetryOnFailedConnect(d.role == roleWorker))
 	if err != nil {
 		return err
 	}
@@ -50,6 +50,17 @@ func (d *Daemon) openPoliciesKV() error {
 		}
 	}
 	return nil
+}
+
+// policiesFrom says where the policies come from.
+func (c *Config) policiesFrom() string {
+	switch {
+	case c.Policies != "":
+		return "file " + c.Policies
+	case c.PoliciesKV != "":
+		return "bucket " + c.PoliciesKV
+	}
+	return "none"
 }
 
 var bucketName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)

@@ -108,26 +108,31 @@ func New(store limiter.Store, o Options) *Batcher {
 	return b
 }
 
-// Submit hands over an item and returns at once: with nil, after which Done
-// will be called once, or with ErrOverloaded or ErrClosed, after which it
-// will not.
-func (b *Batcher) Submit(item Item) error {
+// Submit hands over items and returns at once how many of them it accepted, the
+// first ones: Done will be called once for each of these. For the others it
+// will not, and the error, ErrOverloaded or ErrClosed, says why. Items that are
+// submitted together are queued at one moment, in their order, so that the
+// next batch has them all, as far as it has room.
+func (b *Batcher) Submit(items ...Item) (int, error) {
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
-		return ErrClosed
+		return 0, ErrClosed
 	}
-	if !b.queue.push(item) {
-		b.stats.Overloaded++
-		b.mu.Unlock()
-		return ErrOverloaded
+	idle := b.queue.n == 0
+	n := 0
+	for n < len(items) && b.queue.push(items[n]) {
+		n++
 	}
-	first := b.queue.n == 1
+	b.stats.Overloaded += uint64(len(items) - n)
 	b.mu.Unlock()
-	if first {
+	if idle && n > 0 {
 		b.signal()
 	}
-	return nil
+	if n < len(items) {
+		return n, ErrOverloaded
+	}
+	return n, nil
 }
 
 // Close refuses further items, decides those that wait, and returns when the

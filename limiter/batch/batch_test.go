@@ -82,7 +82,7 @@ func rest() {
 func mustSubmit(t *testing.T, b *batch.Batcher, items ...*item) {
 	t.Helper()
 	for _, i := range items {
-		if err := b.Submit(i); err != nil {
+		if _, err := b.Submit(i); err != nil {
 			t.Fatalf("Submit: %v", err)
 		}
 	}
@@ -153,7 +153,7 @@ func TestOverloadedAtOnce(t *testing.T) {
 		}
 		mustSubmit(t, b, queued...)
 		start, extra := time.Now(), newItem(t, "extra")
-		if err := b.Submit(extra); !errors.Is(err, batch.ErrOverloaded) || !time.Now().Equal(start) {
+		if _, err := b.Submit(extra); !errors.Is(err, batch.ErrOverloaded) || !time.Now().Equal(start) {
 			t.Errorf("the fifth of four: error %v after %s, want ErrOverloaded at once", err, time.Since(start))
 		}
 		if got := b.Stats(); got.Queued != 4 || got.Overloaded != 1 {
@@ -228,7 +228,7 @@ func TestCloseDecidesWhatIsQueuedAndWaits(t *testing.T) {
 		start := time.Now()
 		go func() {
 			time.Sleep(time.Millisecond)
-			if err := b.Submit(newItem(t, "late")); !errors.Is(err, batch.ErrClosed) {
+			if _, err := b.Submit(newItem(t, "late")); !errors.Is(err, batch.ErrClosed) {
 				t.Errorf("Submit while closing: error %v, want ErrClosed", err)
 			}
 		}()
@@ -241,7 +241,7 @@ func TestCloseDecidesWhatIsQueuedAndWaits(t *testing.T) {
 				t.Errorf("item %d: done %d times, allowed %t, error %v", n, i.done, i.allowed, i.err)
 			}
 		}
-		if err := b.Submit(newItem(t, "k")); !errors.Is(err, batch.ErrClosed) {
+		if _, err := b.Submit(newItem(t, "k")); !errors.Is(err, batch.ErrClosed) {
 			t.Errorf("Submit after Close: error %v, want ErrClosed", err)
 		}
 		mustClose(t, b) // again is fine
@@ -329,7 +329,7 @@ func TestDoneOnce(t *testing.T) {
 				if n%10 == 0 {
 					i.deadline = time.Now()
 				}
-				switch err := b.Submit(i); {
+				switch _, err := b.Submit(i); {
 				case err == nil:
 					accepted.Add(1)
 				case errors.Is(err, batch.ErrOverloaded):
@@ -373,7 +373,7 @@ func TestAnsweredItemsAreReleased(t *testing.T) {
 		i := &counted{item: *newItem(t, "k"), answered: &answered, twice: &twice}
 		i.check.Demands[0].Key = fmt.Sprintf("%4096d", 1) // what a whole message may hang on
 		runtime.AddCleanup(i, func(int) { released.Add(1) }, 0)
-		if err := b.Submit(i); err != nil {
+		if _, err := b.Submit(i); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -394,7 +394,7 @@ func BenchmarkSubmit(b *testing.B) {
 		done := make(chan struct{}, 1)
 		i := &waited{check: limiter.Check{Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: 1}}}, done: done}
 		for pb.Next() {
-			if err := batcher.Submit(i); err != nil {
+			if _, err := batcher.Submit(i); err != nil {
 				b.Error(err)
 				return
 			}
@@ -412,3 +412,39 @@ type waited struct {
 func (w *waited) Check() *limiter.Check       { return &w.check }
 func (w *waited) Deadline() time.Time         { return time.Time{} }
 func (w *waited) Done(*limiter.Result, error) { w.done <- struct{}{} }
+
+// TestSubmitTogether: what is submitted together is decided together, in its order,
+// and what has no room is refused.
+func TestSubmitTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newRecorder(time.Millisecond)
+		b := batch.New(store, batch.Options{Queue: 3, Size: 8})
+		items := []*item{newItem(t, "a"), newItem(t, "b"), newItem(t, "c"), newItem(t, "d")}
+		var all []batch.Item
+		for _, i := range items {
+			all = append(all, i)
+		}
+		if n, err := b.Submit(); n != 0 || err != nil {
+			t.Errorf("none at all: %d, %v", n, err)
+		}
+		if n, err := b.Submit(all...); n != 3 || !errors.Is(err, batch.ErrOverloaded) {
+			t.Errorf("4 items with room for 3: %d, %v", n, err)
+		}
+		rest()
+		if want := []string{"a", "b", "c"}; len(store.calls) != 1 || !slices.Equal(store.calls[0], want) {
+			t.Errorf("decided %q, want one call for %q", store.calls, want)
+		}
+		for i, want := range []int{1, 1, 1, 0} {
+			if items[i].done != want {
+				t.Errorf("item %d was answered %d times, want %d", i, items[i].done, want)
+			}
+		}
+		if got, want := b.Stats(), (batch.Stats{Batches: 1, Checks: 3, Overloaded: 1}); got != want {
+			t.Errorf("stats %+v, want %+v", got, want)
+		}
+		mustClose(t, b)
+		if n, err := b.Submit(all...); n != 0 || !errors.Is(err, batch.ErrClosed) {
+			t.Errorf("after Close: %d, %v", n, err)
+		}
+	})
+}

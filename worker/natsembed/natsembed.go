@@ -49,6 +49,11 @@ const (
 	// has room for a request of wire.MaxChecks checks and for the reply,
 	// which is longer.
 	DefaultMaxPayload = 256 << 10
+
+	// StoreMaxPayload is the same for a server that keeps buckets, in which a
+	// value is a message: policies for 10,000 patterns are longer than
+	// DefaultMaxPayload. It is what a NATS server of its own allows.
+	StoreMaxPayload = server.MAX_PAYLOAD_SIZE
 )
 
 // ErrPortInUse is returned by Start when another process listens on the port.
@@ -75,7 +80,8 @@ type Options struct {
 	// off.
 	StoreDir string
 
-	// MaxPayload is the largest message in bytes. 0 means DefaultMaxPayload.
+	// MaxPayload is the largest message in bytes. 0 means DefaultMaxPayload,
+	// and StoreMaxPayload with a StoreDir.
 	MaxPayload int32
 
 	// StartTimeout bounds how long Start waits for the server to be ready. 0
@@ -102,7 +108,11 @@ func Start(o Options) (*Server, error) {
 	if o.Port == 0 {
 		o.Port = DefaultPort
 	}
-	if o.MaxPayload == 0 {
+	switch {
+	case o.MaxPayload != 0:
+	case o.StoreDir != "":
+		o.MaxPayload = StoreMaxPayload
+	default:
 		o.MaxPayload = DefaultMaxPayload
 	}
 	if o.StartTimeout == 0 {

@@ -178,6 +178,13 @@ func TestJetStreamNeedsAStoreDir(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		_, err = nc.RequestWithContext(ctx, "$JS.API.INFO", nil)
 		cancel()
+		want := int64(DefaultMaxPayload)
+		if dir != "" {
+			want = StoreMaxPayload
+		}
+		if got := nc.MaxPayload(); got != want {
+			t.Errorf("StoreDir %q: MaxPayload() = %d, want %d", dir, got, want)
+		}
 		if got, want := err == nil, dir != ""; got != want {
 			t.Errorf("StoreDir %q: JetStream answered: %v, want %v (%v)", dir, got, want, err)
 		}

@@ -86,6 +86,35 @@ func (r *rig) connect() jetstream.JetStream {
 	return js
 }
 
+// away has something done to the bucket while nobody who is connected to the
+// server sees it.
+func (r *rig) away(do func(s *Store)) {
+	r.t.Helper()
+	r.srv.Shutdown()
+	srv, err := natsembed.Start(natsembed.Options{InProcessOnly: true, StoreDir: r.dir})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	nc, err := nats.Connect("", srv.InProcess())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var s *Store
+	within(r.t, 10*time.Second, "the bucket is there", func() bool {
+		s, err = Open(r.t.Context(), js, DefaultBucket)
+		return err == nil
+	}, func() any { return err })
+	do(s)
+	nc.Close()
+	srv.Shutdown()
+	r.start()
+}
+
 func (r *rig) create() *Store {
 	r.t.Helper()
 	s, err := Create(r.t.Context(), r.connect(), DefaultBucket)
@@ -274,6 +303,7 @@ func TestServerRestarts(t *testing.T) {
 }
 
 func TestBucketThatIsMadeAnew(t *testing.T) {
+	t.Parallel() // it waits for the audit
 	r := newRig(t)
 	s := r.create()
 	r.put(s, document(1))
@@ -290,6 +320,35 @@ func TestBucketThatIsMadeAnew(t *testing.T) {
 	}
 	r.put(r.create(), document(9)) // its revisions begin at 1 again
 	has(t, 2*time.Second, book, 9)
+
+	// So quickly that nobody sees it gone, and with the same revision.
+	if err := js.DeleteKeyValue(t.Context(), DefaultBucket); err != nil {
+		t.Fatal(err)
+	}
+	r.put(r.create(), document(10))
+	has(t, 2*audit, book, 10)
+}
+
+// TestMissedVersions has a worker come back to a version with errors, after one
+// without that it has not seen.
+func TestMissedVersions(t *testing.T) {
+	r := newRig(t)
+	s := r.create()
+	r.put(s, document(1))
+	book := r.watch()
+	has(t, 5*time.Second, book, 1)
+	r.away(func(s *Store) {
+		r.put(s, document(2))
+		r.put(s, bad)
+		r.put(s, bad)
+	})
+	fails(t, 10*time.Second, book, "revision 4")
+	has(t, time.Second, book, 2)
+	late := r.watch()
+	fails(t, 5*time.Second, late, "revision 4")
+	if one, two := book.Status().Revision, late.Status().Revision; one != two {
+		t.Errorf("one that came back is at revision %s, one that began later at %s", one, two)
+	}
 }
 
 func TestNoJetStream(t *testing.T) {
@@ -322,6 +381,57 @@ func TestClosedConnectionEndsTheWatch(t *testing.T) {
 	}
 }
 
+// patterns is a document of so many policies that differ.
+func patterns(n int) []byte {
+	text := []byte("policies:\n")
+	for i := range n {
+		text = fmt.Appendf(text, "  - match: tenant.%06d.user.*\n    limits: {second: %d/s, day: 50000/day}\n", i, i%100+1)
+	}
+	return text
+}
+
+// TestLongDocuments puts 13,000 patterns, nearly 1 MB, again and again, has a worker find
+// its way back through all those versions, and puts more than fits.
+func TestLongDocuments(t *testing.T) {
+	t.Parallel() // with those that wait for the audit
+	r := newRig(t)
+	s := r.create()
+	ctx := t.Context()
+	for i := range History - 1 {
+		r.put(s, fmt.Appendf(patterns(13_000), "  - match: version\n    limits: %d/s\n", i+1))
+	}
+	last := r.put(s, bad)
+	soon, cancel := context.WithTimeout(ctx, 4*time.Second)
+	defer cancel()
+	if all, err := s.History(soon); err != nil || len(all) != History || len(all[1].Text) < 900_000 {
+		t.Errorf("History: %d versions, %v; want %d", len(all), err, History)
+	}
+	book := r.watch()
+	fails(t, 30*time.Second, book, "0/s")
+	if got := book.Status(); got.Policies != 13_001 || got.Revision != strconv.FormatUint(last-1, 10) {
+		t.Errorf("got %+v, want the 13,001 policies of revision %d", got, last-1)
+	}
+
+	long := patterns(100_000)
+	_, err := s.Put(ctx, long, last)
+	want := fmt.Sprintf("they have %d bytes and the NATS server takes messages of %d; put customers", len(long), natsembed.StoreMaxPayload)
+	if !errors.Is(err, ErrTooLong) || !strings.Contains(err.Error(), want) {
+		t.Errorf("Put of too much: %v, want ErrTooLong and %q", err, want)
+	}
+	js := r.connect()
+	if _, err := js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "small", MaxValueSize: 100}); err != nil {
+		t.Fatal(err)
+	}
+	small, err := Open(ctx, js, "small")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = small.Put(ctx, patterns(10), 0)
+	if !errors.Is(err, ErrTooLong) || !strings.Contains(err.Error(), "nats kv edit small") {
+		t.Errorf("Put of more than the bucket takes: %v, want ErrTooLong and what to do", err)
+	}
+}
+
 func TestStore(t *testing.T) {
 	r := newRig(t)
 	ctx, js := t.Context(), r.connect()
@@ -346,9 +456,6 @@ func TestStore(t *testing.T) {
 	}
 	if v, err := s.Get(ctx); err != nil || string(v.Text) != string(document(1)) || v.Revision != one {
 		t.Errorf("Get: %+v, %v", v, err)
-	}
-	if _, err := s.Put(ctx, make([]byte, 2*natsembed.DefaultMaxPayload), one); !errors.Is(err, ErrTooLong) {
-		t.Errorf("Put of too much: %v, want ErrTooLong", err)
 	}
 	if err := s.kv.Delete(ctx, Key); err != nil {
 		t.Fatal(err)

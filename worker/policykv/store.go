@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -24,7 +25,7 @@ var (
 	// ErrChanged: somebody else has put policies in the meantime.
 	ErrChanged = errors.New("the policies were changed by somebody else")
 
-	// ErrTooLong: the document does not fit into a message.
+	// ErrTooLong: the document does not fit into a message, or the bucket.
 	ErrTooLong = errors.New("the policies are too long")
 )
 
@@ -46,6 +47,7 @@ type Version struct {
 // Store reads and writes the policies in a bucket. It is safe for concurrent
 // use.
 type Store struct {
+	nc *nats.Conn
 	kv jetstream.KeyValue
 }
 
@@ -55,7 +57,7 @@ func Open(ctx context.Context, js jetstream.JetStream, bucket string) (*Store, e
 	if err != nil {
 		return nil, explain(err, bucket)
 	}
-	return &Store{kv}, nil
+	return &Store{js.Conn(), kv}, nil
 }
 
 // Create makes a bucket that keeps so many versions as History says, on one
@@ -65,7 +67,7 @@ func Create(ctx context.Context, js jetstream.JetStream, bucket string) (*Store,
 	if err != nil {
 		return nil, explain(err, bucket)
 	}
-	return &Store{kv}, nil
+	return &Store{js.Conn(), kv}, nil
 }
 
 // Get returns the newest version. The error is ErrNone if there is none, and
@@ -88,33 +90,82 @@ func (s *Store) Get(ctx context.Context) (Version, error) {
 
 // Put writes a version if the newest one is still that of the expected
 // revision, 0 standing for none, and returns its revision. The error is
-// ErrChanged if it is not. It does not look at the text.
+// ErrChanged if it is not, and ErrTooLong if the text does not fit into a
+// message. It does not look at the text.
 func (s *Store) Put(ctx context.Context, text []byte, expected uint64) (uint64, error) {
 	revision, err := s.kv.Update(ctx, Key, text, expected)
 	var api *jetstream.APIError
 	switch {
 	case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
 		return 0, fmt.Errorf("%w since you looked; look again with: ratelimit policies diff FILE", ErrChanged)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return 0, tooLong(len(text), fmt.Sprintf("the NATS server takes messages of %d", s.nc.MaxPayload()), "raise max_payload of the server, up to 8MB")
+	case errors.As(err, &api) && api.ErrorCode == messageExceedsMaximum:
+		return 0, tooLong(len(text), "the bucket "+s.kv.Bucket()+" takes fewer", "raise its --max-value-size with: nats kv edit "+s.kv.Bucket())
 	case err != nil:
 		return 0, explain(err, s.kv.Bucket())
 	}
 	return revision, nil
 }
 
-// History returns the versions that the bucket still has, the newest first.
+// messageExceedsMaximum is what JetStream says about a value that is longer
+// than its bucket allows.
+const messageExceedsMaximum jetstream.ErrorCode = 10054
+
+// tooLong says what to do about a document that does not fit.
+func tooLong(size int, limit, raise string) error {
+	return fmt.Errorf("%w: they have %d bytes and %s; put customers that differ only in their limits into plans, %s, or give each worker the file with RATELIMIT_POLICIES", ErrTooLong, size, limit, raise)
+}
+
+// History returns the versions that the bucket still has, the newest first. It
+// fetches the texts one after the other, because a watch that brings many long
+// ones stalls for seconds.
 func (s *Store) History(ctx context.Context) ([]Version, error) {
-	entries, err := s.kv.History(ctx, Key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil, nil
-	}
+	all, err := s.versions(ctx)
 	if err != nil {
 		return nil, explain(err, s.kv.Bucket())
 	}
-	all := make([]Version, len(entries))
-	for i, e := range entries {
-		all[len(entries)-1-i] = version(e)
+	slices.Reverse(all)
+	for i := range all {
+		if all[i].Deleted {
+			continue
+		}
+		entry, err := s.kv.GetRevision(ctx, Key, all[i].Revision)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			return all[:i], nil // a new version has just pushed the oldest ones out
+		}
+		if err != nil {
+			return nil, explain(err, s.kv.Bucket())
+		}
+		all[i].Text = entry.Value()
 	}
 	return all, nil
+}
+
+// versions returns all versions without their texts, the oldest first.
+func (s *Store) versions(ctx context.Context) ([]Version, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w, err := s.kv.Watch(ctx, Key, jetstream.IncludeHistory(), jetstream.MetaOnly())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = w.Stop() }() // it has brought what it could
+	var all []Version
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case entry, ok := <-w.Updates():
+			switch {
+			case !ok:
+				return nil, errLost
+			case entry == nil:
+				return all, nil
+			}
+			all = append(all, version(entry))
+		}
+	}
 }
 
 func version(e jetstream.KeyValueEntry) Version {
@@ -128,8 +179,8 @@ func explain(err error, bucket string) error {
 		return fmt.Errorf("%w as %s; make it with: nats kv add %s --history %d", ErrNoBucket, bucket, bucket, History)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w, or it is not ready; turn it on, or use a file for the policies", ErrNoJetStream)
-	case errors.Is(err, nats.ErrMaxPayload):
-		return fmt.Errorf("%w for one message; put customers that differ only in their limits into plans, or raise max_payload of the NATS server", ErrTooLong)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the NATS server did not answer about the bucket %s in time; let this user do there what deploy/nats/nats.conf lets it, if it may not: %w", bucket, err)
 	case errors.Is(err, jetstream.ErrInvalidBucketName):
 		return fmt.Errorf("%q is no name of a bucket: it can have letters, digits, _ and -", bucket)
 	}

@@ -78,10 +78,13 @@ type follower struct {
 
 	kv jetstream.KeyValue
 
-	// seen is the revision that was looked at last, good or bad, and loaded
-	// whether any of them has ever been put in force.
-	seen   uint64
-	loaded bool
+	// seen is the revision that was looked at last, good or bad, and made when
+	// it was: the revisions of a bucket that is made anew begin at 1 again.
+	seen uint64
+	made time.Time
+
+	// inForce is the revision of this bucket that is in force, 0 for none.
+	inForce uint64
 
 	// last is the trouble that was reported last, empty if all is well.
 	last string
@@ -120,9 +123,11 @@ func (f *follower) follow(ctx context.Context) error {
 				return errLost
 			case entry != nil:
 				found = true
-				f.apply(ctx, entry)
+				if err := f.apply(ctx, entry); err != nil {
+					return err
+				}
 			case !found:
-				f.seen = 0
+				f.seen, f.inForce = 0, 0
 				f.trouble(fmt.Errorf("the bucket %s has no key %s yet; put one there with: ratelimit policies put FILE", f.bucket, Key))
 			}
 		case <-tick.C:
@@ -143,64 +148,81 @@ func (f *follower) audit(ctx context.Context) error {
 		return nil
 	case err != nil:
 		return f.explain(err)
-	case entry.Revision() != f.seen:
+	case !f.isSeen(entry):
 		return errLost
 	}
 	return nil
 }
 
-// apply puts a version in force, if it is one and has no errors.
-func (f *follower) apply(ctx context.Context, entry jetstream.KeyValueEntry) {
-	if entry.Revision() == f.seen && f.last == "" {
-		return // of a watch that was begun anew
+func (f *follower) isSeen(entry jetstream.KeyValueEntry) bool {
+	return entry.Revision() == f.seen && entry.Created().Equal(f.made)
+}
+
+// apply puts a version in force, if it is one and has no errors. The error is
+// one of the bucket.
+func (f *follower) apply(ctx context.Context, entry jetstream.KeyValueEntry) error {
+	if f.isSeen(entry) && f.last == "" {
+		return nil // of a watch that was begun anew
 	}
-	f.seen = entry.Revision()
+	missed := entry.Revision() != f.seen+1
+	if entry.Revision() <= f.seen && !f.isSeen(entry) {
+		f.inForce = 0 // what is in force is from a bucket that is no more
+	}
+	f.seen, f.made = entry.Revision(), entry.Created()
+	var why error
 	if entry.Operation() != jetstream.KeyValuePut {
-		f.refuse(ctx, fmt.Errorf("the key %s of the bucket %s was deleted; to have no policies, put a document that says policies: []", Key, f.bucket))
-		return
+		why = fmt.Errorf("the key %s of the bucket %s was deleted; to have no policies, put a document that says policies: []", Key, f.bucket)
+	} else if set, err := policy.Parse(Key, entry.Value()); err != nil {
+		why = fmt.Errorf("revision %d: %w", f.seen, err)
+	} else {
+		f.accept(set, f.seen)
+		f.last = ""
+		return nil
 	}
-	set, err := policy.Parse(Key, entry.Value())
-	if err != nil {
-		f.refuse(ctx, fmt.Errorf("revision %d: %w", f.seen, err))
-		return
+	// Of those that were missed one may be in force elsewhere.
+	var err error
+	if missed {
+		err = f.goBack(ctx)
 	}
-	f.accept(set, f.seen)
-	f.last = ""
+	f.trouble(why)
+	return err
 }
 
 func (f *follower) accept(set *policy.Set, revision uint64) {
 	before := f.book.Set()
 	f.book.Replace(set, strconv.FormatUint(revision, 10))
-	f.loaded = true
+	f.inForce = revision
 	f.log.Info("policies in force", "revision", revision, "policies", set.Len(), "changes", len(policy.Diff(before, set)))
 }
 
-// refuse reports a version that cannot be used. If there is none to go on
-// with, it goes back to the newest one that can be.
-func (f *follower) refuse(ctx context.Context, why error) {
-	if !f.loaded {
-		f.goBack(ctx)
+// goBack puts the newest version before the one that was seen in force that
+// has no errors, unless it is. It fetches one after the other, because all of
+// them at once can be too much to arrive in time.
+func (f *follower) goBack(ctx context.Context) error {
+	for back := uint64(1); back <= jetstream.KeyValueMaxHistory && back < f.seen; back++ {
+		revision := f.seen - back
+		if revision == f.inForce {
+			return nil
+		}
+		entry, err := f.version(ctx, revision)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			continue // a deletion, another key, or too long ago
+		}
+		if err != nil {
+			return f.explain(err)
+		}
+		if set, err := policy.Parse(Key, entry.Value()); err == nil {
+			f.accept(set, revision)
+			return nil
+		}
 	}
-	f.trouble(why)
+	return nil
 }
 
-func (f *follower) goBack(ctx context.Context) {
+func (f *follower) version(ctx context.Context, revision uint64) (jetstream.KeyValueEntry, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	versions, err := f.kv.History(ctx, Key)
-	if err != nil {
-		return // what is wrong is said by the watch, too
-	}
-	for i := len(versions) - 1; i >= 0; i-- {
-		v := versions[i]
-		if v.Operation() != jetstream.KeyValuePut || v.Revision() >= f.seen {
-			continue
-		}
-		if set, err := policy.Parse(Key, v.Value()); err == nil {
-			f.accept(set, v.Revision())
-			return
-		}
-	}
+	return f.kv.GetRevision(ctx, Key, revision)
 }
 
 // trouble reports, once, that the policies could not be changed.
