@@ -255,7 +255,7 @@ func TestLeaseNotPermitted(t *testing.T) {
 	serve(t, srv, func(msg *nats.Msg) {
 		_ = msg.Respond(wire.AppendReply(nil, &wire.Reply{Allowed: true, Limit: 1000, Remaining: 900, ResetAfterMS: 360_000, WindowMS: 3_600_000, Source: "redis"}))
 	}, nats.UserInfo("worker", "pw"))
-	c, err := client.New(connect(t, srv, nats.UserInfo("app", "pw")), client.WithTimeout(50*time.Millisecond))
+	c, err := client.New(connect(t, srv, nats.UserInfo("app", "pw")), client.WithTimeout(50*time.Millisecond), client.WithoutBatching())
 	if err != nil {
 		t.Fatal(err)
 	}
