@@ -533,8 +533,9 @@ func (b *benchRun) progress(round, rounds int, baseline bool, now bench.Progress
 	if baseline {
 		what = "echo"
 	}
-	fmt.Fprintf(b.stderr, "\r\x1b[K%-7s  round %d of %d  %4.1fs  %8.0f checks/s  p50 %s  p99 %s  %d failed",
-		what, round, rounds, now.Elapsed.Seconds(), now.PerSecond, now.P50.Round(time.Microsecond), now.P99.Round(time.Microsecond), now.Counts.Failed)
+	// It has to fit into 80 columns.
+	fmt.Fprintf(b.stderr, "\r\x1b[K%-7s %d/%d %4.1fs %7.0f/s  p50 %s  p99 %s  %d failed",
+		what, round, rounds, now.Elapsed.Seconds(), now.PerSecond, bench.Short(now.P50), bench.Short(now.P99), now.Counts.Failed)
 }
 
 func (b *benchRun) clearProgress() {
