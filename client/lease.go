@@ -165,7 +165,9 @@ func (l *Lease) Close(ctx context.Context) error {
 	l.mu.Lock()
 	now := l.now()
 	l.settle(now)
-	l.lost = nil // of earlier
+	if !l.refused {
+		l.lost = nil // of earlier
+	}
 	for i := range l.chunks {
 		// Whoever is past the look at the clock may still spend a token.
 		k := l.chunks[i].left

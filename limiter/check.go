@@ -20,6 +20,15 @@ const (
 
 	// Reset fills every bucket. The cost is not used.
 	Reset
+
+	// Look answers as Take would, and takes nothing.
+	Look
+
+	// Undo gives back what a Take has taken at Demand.Taken, without granting
+	// a token more than if that Take had never been: what has flowed into a
+	// bucket since then is not given twice, and a window that is over gets
+	// nothing back. It is for stores that take from several places in turn.
+	Undo
 )
 
 // MaxDemands bounds the demands of one check.
@@ -36,6 +45,9 @@ type Demand struct {
 
 	// Cost is in tokens, from 0 to the burst of the rule.
 	Cost int64
+
+	// Taken is, of an Undo, the Result.At of the Take. The others ignore it.
+	Taken int64
 }
 
 // Check is one question: may all of these demands be met, now? Either every
@@ -98,7 +110,7 @@ func (c *Check) Validate() error {
 	if c.OnOutage > OutageDeny {
 		return fmt.Errorf("%w: there is no outage %d", ErrInvalidCheck, c.OnOutage)
 	}
-	if c.Op > Reset {
+	if c.Op > Undo {
 		return fmt.Errorf("%w: there is no operation %d", ErrInvalidCheck, c.Op)
 	}
 	for i := range c.Demands {
@@ -108,7 +120,9 @@ func (c *Check) Validate() error {
 			return fmt.Errorf("%w: key %q has no rule", ErrInvalidCheck, d.Key)
 		case d.Cost < 0:
 			return fmt.Errorf("%w: key %q has cost %d, which must not be negative", ErrInvalidCheck, d.Key, d.Cost)
-		case d.Cost > d.Rule.limit.Burst && c.Op == Take:
+		case d.Taken <= 0 && c.Op == Undo:
+			return fmt.Errorf("%w: key %q has no time at which its tokens were taken", ErrInvalidCheck, d.Key)
+		case d.Cost > d.Rule.limit.Burst && c.Op != Refund && c.Op != Reset:
 			return fmt.Errorf("%w: cost %d is more than the burst of %d of limit %q and could never be granted; lower the cost or raise the burst", ErrCostExceedsBurst, d.Cost, d.Rule.limit.Burst, d.Rule.Name())
 		}
 		for j := range i {
@@ -182,6 +196,14 @@ type Result struct {
 
 	// Source is SourceNone if and only if the check was not decided.
 	Source Source
+
+	// At is when the check was decided, by the clock of the store, in
+	// microseconds since the Unix epoch. It is 0 where no store decided.
+	At int64
+
+	// InTurn is true when the buckets were not decided at one moment but one
+	// after the other, because the store keeps them apart: see Store.
+	InTurn bool
 
 	// Levels has an element for each demand of the check, in its order.
 	// Stores append to Levels[:0], so a caller can reuse the space.

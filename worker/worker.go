@@ -57,10 +57,6 @@ type Options struct {
 	// to be "default". The zero Limit means that there is none.
 	DefaultLimit limiter.Limit
 
-	// Together says why the buckets of these keys cannot be taken together,
-	// because the store keeps them apart. Nil means that all can.
-	Together func(keys []string) error
-
 	// MaxAge is how long a check may wait for its decision if the message does
 	// not say how long the caller waits. 0 means DefaultMaxAge.
 	MaxAge time.Duration
@@ -85,7 +81,6 @@ type Worker struct {
 	limits  *limits
 	maxAge  time.Duration
 	status  func() Status
-	joined  func(keys []string) error
 	metrics *metrics
 	log     *throttledLog
 	svc     micro.Service
@@ -120,9 +115,6 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 	if o.Status == nil {
 		o.Status = func() Status { return Status{} }
 	}
-	if o.Together == nil {
-		o.Together = func([]string) error { return nil }
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -136,7 +128,6 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 		limits: limits,
 		maxAge: o.MaxAge,
 		status: o.Status,
-		joined: o.Together,
 		log:    &throttledLog{log: o.Logger, every: time.Second},
 		flight: newFlight(),
 	}

@@ -53,7 +53,6 @@ type Daemon struct {
 	memory   *memstore.Store
 	failover *failover.Store
 	policies *policy.Book
-	together func(keys []string) error // of the store
 	batcher  *batch.Batcher
 	worker   *worker.Worker
 	clientNC *nats.Conn // of the bridge
@@ -138,8 +137,7 @@ func (d *Daemon) openStores() {
 		d.redis = rdb
 		d.add(part{"redis", func(context.Context) error { return rdb.Close() }})
 		errs := newRedisErrors(d.metrics)
-		shared := redisstore.NewStrategy(rdb, d.cfg.RedisStrategy, d.log)
-		d.together = shared.Together
+		shared := redisstore.NewWithOptions(rdb, redisstore.Options{Strategy: d.cfg.RedisStrategy, HashTagTokens: d.cfg.HashTagTokens, Logger: d.log})
 		d.failover = failover.New(shared, d.memory, failover.Options{
 			Timeout:      d.cfg.RedisTimeout,
 			ProbeTimeout: max(d.cfg.RedisTimeout, probeTimeout),
@@ -167,7 +165,6 @@ func (d *Daemon) openWorker() error {
 		Instance:     d.cfg.Instance,
 		Metadata:     map[string]string{"policies": d.cfg.policiesFrom()},
 		Policies:     d.policies,
-		Together:     d.together,
 		InlineLimits: inlineLimits[d.cfg.InlineLimits],
 		MaxAge:       d.cfg.MaxAge,
 		Status:       d.workerStatus,

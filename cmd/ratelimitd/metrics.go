@@ -15,6 +15,7 @@ var (
 	descBatches   = desc("batches_total", "Calls made to the store.")
 	descChecks    = desc("batch_checks_total", "Checks decided by these calls.")
 	descKeys      = desc("memory_buckets", "Buckets in the memory of this process.")
+	descBytes     = desc("memory_bytes", "What these buckets take of it, room for a few more included.")
 	descEvicted   = desc("memory_evictions_total", "Buckets dropped from memory while they were still filling, for want of room.")
 	descDegraded  = desc("degraded", "1 while answers do not come from the shared store.")
 	descBreaker   = desc("redis_breaker_open", "1 while Redis is not asked because it failed.")
@@ -44,6 +45,7 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(descChecks, b.Checks)
 	m := c.d.memory.Stats()
 	gauge(descKeys, float64(m.Keys))
+	gauge(descBytes, float64(m.Bytes))
 	counter(descEvicted, m.Evicted)
 
 	down := 1.0 // no Redis at all
