@@ -24,6 +24,7 @@ type table struct {
 	rounds  int
 	round   time.Duration
 	lines   []string
+	bars    []bar
 }
 
 // add adds the figures of a row.
@@ -46,6 +47,11 @@ func (t *table) add(r row, got *result) {
 		t.lines = append(t.lines, fmt.Sprintf("| %s | %s | %.2f%s | %s | %s %v%s | %s | %s | %s |",
 			name, f.what, value.Median, f.unit, spread, sign, f.target, f.unit, verdict,
 			perSecond(&got.Service), perSecond(got.Baseline)))
+		score := value.Median / f.target
+		if f.most {
+			score = f.target / value.Median
+		}
+		t.bars = append(t.bars, bar{r.name + ": " + f.what, fmt.Sprintf("%.2f%s", value.Median, f.unit), score})
 		name = ""
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/xml"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,5 +74,25 @@ func TestTimeOfABenchmark(t *testing.T) {
 	m := nsPerOp.FindAllStringSubmatch("cpu: AMD\nBenchmarkLease/one-2         \t16061918\t        74.22 ns/op\t       0 B/op\nPASS\n", -1)
 	if len(m) != 1 || m[0][1] != "74.22" {
 		t.Errorf("got %v", m)
+	}
+}
+
+func TestPlot(t *testing.T) {
+	var all table
+	all.add(row{name: "a < b", figures: []figure{perOp(50)}}, &result{perOp: bench.Spread{Median: 100}})
+	all.add(row{name: "fast", figures: []figure{perOp(50)}}, &result{perOp: bench.Spread{Median: 1}})
+	got := svg(all.bars)
+	for _, want := range []string{
+		`a &lt; b: time a check</text>`,
+		`<rect class="missed" x="440" y="29" width="80"`, // half of the target's 160
+		`<rect class="met" x="440" y="55" width="400"`,   // cut
+		`100.00 ns</text>`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+	if err := xml.Unmarshal([]byte(got), new(struct{})); err != nil {
+		t.Errorf("it is no XML: %v", err)
 	}
 }
