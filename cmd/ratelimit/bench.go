@@ -51,10 +51,11 @@ const (
 	clientBatch   = "batch"
 	clientRequest = "request"
 	clientAsync   = "async"
+	clientLease   = "lease"
 	clientHTTP    = "http" // by --against
 )
 
-var benchClients = []string{clientBatch, clientRequest, clientAsync}
+var benchClients = []string{clientBatch, clientRequest, clientAsync, clientLease}
 
 func (p *program) benchCommand() *cobra.Command {
 	var o benchFlags
@@ -75,6 +76,8 @@ Clients:
   request   the Go client without batching: one NATS request per check
   async     bare NATS messages and callbacks, which cost least: to measure the
             service rather than the client
+  lease     leases of the Go client, which take tokens ahead: most checks ask
+            nobody. There is one for each key, so give --keys or one hot key
 
 With --against the checks go to the HTTP bridge at that address.
 
@@ -181,8 +184,9 @@ type benchRun struct {
 	*program
 	flags   *benchFlags
 	ctx     context.Context
-	options []client.CheckOption
-	body    []byte // of each request; nil if it is empty
+	limits  []client.CheckOption // what the flags say about the limit
+	options []client.CheckOption // and about the cost
+	body    []byte               // of each request; nil if it is empty
 	plan    bench.Plan
 	closing []func()
 	live    bool // progress is shown
@@ -247,6 +251,10 @@ func (o *benchFlags) check(given func(string) bool) error {
 		return wrongUse("--baseline is an echo over NATS, and --against asks over HTTP; leave one of them out")
 	case o.against == "" && !slices.Contains(benchClients, o.client):
 		return wrongUse("--client %q is none; there are %s", o.client, strings.Join(benchClients, ", "))
+	case o.client == clientLease && o.leased() > maxLeases:
+		return wrongUse("--client lease holds a lease for each key, and %d are too many; say --distribution hot, or --keys of %d at most", o.keys, maxLeases)
+	case o.client == clientLease && o.cost < 1:
+		return wrongUse("--client lease spends tokens, and --cost %d is none; it is at least 1", o.cost)
 	case o.concurrency < 1 || o.concurrency > maxConcurrency:
 		return wrongUse("--concurrency %d is out of bounds; it is 1 to %d", o.concurrency, maxConcurrency)
 	case given("connections") && (o.connections < 1 || o.connections > o.concurrency):
@@ -279,8 +287,17 @@ func (o *benchFlags) check(given func(string) bool) error {
 	return nil
 }
 
+// leased returns how many keys need a lease.
+func (o *benchFlags) leased() int {
+	if bench.Distribution(o.distribution) == bench.Hot {
+		return 1
+	}
+	return o.keys
+}
+
 // Bounds of flags.
 const (
+	maxLeases      = 1000
 	maxConcurrency = 100_000
 	minRate        = 0.1
 	maxRate        = 10_000_000
@@ -297,18 +314,19 @@ func (b *benchRun) request(given func(string) bool) (*bench.Limit, error) {
 		if err != nil {
 			return nil, wrongUse("--limit: %s", err)
 		}
-		b.options = append(b.options, client.WithRate(l.Rate, l.Interval))
+		b.limits = append(b.limits, client.WithRate(l.Rate, l.Interval))
 		if l.Burst == 0 {
 			l.Burst = l.Rate
 		} else {
-			b.options = append(b.options, client.WithBurst(l.Burst))
+			b.limits = append(b.limits, client.WithBurst(l.Burst))
 		}
 		if given("algorithm") {
-			b.options = append(b.options, client.WithAlgorithm(o.algorithm))
+			b.limits = append(b.limits, client.WithAlgorithm(o.algorithm))
 		}
 		window := float64(l.Burst) / float64(l.Rate) * float64(l.Interval)
 		exact = &bench.Limit{Name: "inline", Tokens: l.Burst, Window: time.Duration(window)}
 	}
+	b.options = slices.Clip(b.limits)
 	if given("cost") {
 		b.options = append(b.options, client.WithCost(o.cost))
 	}
@@ -435,7 +453,13 @@ func (b *benchRun) overNATS() error {
 	}
 	var asks, echoes bench.Callers
 	for i, c := range clients {
-		asks = append(asks, bench.Through(c, keys, b.options...))
+		ask := bench.Through(c, keys, b.options...)
+		if b.flags.client == clientLease {
+			if ask, err = b.leases(c); err != nil {
+				return err
+			}
+		}
+		asks = append(asks, ask)
 		if echoRoot != "" {
 			echoes = append(echoes, bench.Requests(conns[i], echoRoot, keys, b.conn.timeout))
 		}
@@ -445,6 +469,23 @@ func (b *benchRun) overNATS() error {
 		b.plan.Baseline = echoes
 	}
 	return nil
+}
+
+// leases starts a lease for each key that is asked about.
+func (b *benchRun) leases(c *client.Client) (bench.Ask, error) {
+	keys := b.plan.Load.Keys
+	ask, giveBack, err := bench.Leased(b.ctx, c, keys, b.flags.leased(), b.flags.cost, b.limits...)
+	if err != nil {
+		return nil, failureOf(err)
+	}
+	b.closing = append(b.closing, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), b.conn.timeout)
+		defer cancel()
+		if err := giveBack(ctx); err != nil {
+			fmt.Fprintf(b.stderr, "ratelimit: tokens of a lease are lost: %s\n", err)
+		}
+	})
+	return ask, nil
 }
 
 // allFailed returns why every check failed, or nil if one did not.
@@ -492,8 +533,9 @@ func (b *benchRun) progress(round, rounds int, baseline bool, now bench.Progress
 	if baseline {
 		what = "echo"
 	}
-	fmt.Fprintf(b.stderr, "\r\x1b[K%-7s  round %d of %d  %4.1fs  %8.0f checks/s  p50 %s  p99 %s  %d failed",
-		what, round, rounds, now.Elapsed.Seconds(), now.PerSecond, now.P50.Round(time.Microsecond), now.P99.Round(time.Microsecond), now.Counts.Failed)
+	// It has to fit into 80 columns.
+	fmt.Fprintf(b.stderr, "\r\x1b[K%-7s %d/%d %4.1fs %7.0f/s  p50 %s  p99 %s  %d failed",
+		what, round, rounds, now.Elapsed.Seconds(), now.PerSecond, bench.Short(now.P50), bench.Short(now.P99), now.Counts.Failed)
 }
 
 func (b *benchRun) clearProgress() {

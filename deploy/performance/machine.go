@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// machine says what everything runs on, and how busy that is already.
-func (r *rig) machine(ctx context.Context) string {
+// machine says what everything runs on, and how busy that was before.
+func (r *rig) machine(ctx context.Context, busy string) string {
 	version := func(name string, args ...string) string {
 		out, err := r.output(ctx, name, args...)
 		if err != nil {
@@ -27,7 +27,7 @@ func (r *rig) machine(ctx context.Context) string {
 	}
 	nats := strings.ReplaceAll(version(filepath.Join(r.dir, "nats-server"), "--version"), ": v", " ")
 	return fmt.Sprintf("%s: %s, %d cores, load %s before; %s, %s, %s",
-		time.Now().Format(time.DateOnly), processor(), runtime.NumCPU(), load(), runtime.Version(), nats, redis)
+		time.Now().Format(time.DateOnly), processor(), runtime.NumCPU(), busy, runtime.Version(), nats, redis)
 }
 
 // processor returns the name of the processor.

@@ -2,7 +2,7 @@
 // writes one table of it, targets beside figures:
 //
 //	go run ./deploy/performance                      # print the table
-//	go run ./deploy/performance -write               # into deploy/performance.md
+//	go run ./deploy/performance -write               # into deploy/performance.md and .svg
 //	go run ./deploy/performance -run 'async|c=1$'    # some rows only
 //	go run ./deploy/performance -list
 //
@@ -18,16 +18,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"regexp"
+	"syscall"
 	"time"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "performance:", err)
@@ -38,7 +40,7 @@ func main() {
 func run(ctx context.Context) error {
 	pattern := flag.String("run", "", "measure only the rows whose name this regular expression matches")
 	list := flag.Bool("list", false, "print the names of all rows, and measure nothing")
-	write := flag.Bool("write", false, "write the table into "+document+" instead of stdout")
+	write := flag.Bool("write", false, "write the table into "+document+", and a plot beside it, instead of stdout")
 	rounds := flag.Int("rounds", 5, "rounds of each row")
 	length := flag.Duration("round", 2*time.Second, "how long each round is measured")
 	flag.Parse()
@@ -64,25 +66,36 @@ func run(ctx context.Context) error {
 		}
 		return nil
 	case *write && len(todo) < len(rows):
-		return fmt.Errorf("-write would leave out the rows that -run does not name; print them instead")
+		return errors.New("-write would leave out the rows that -run does not name; print them instead")
 	}
 
+	busy := load() // before the compiler makes it so
 	rig, err := startRig(ctx)
 	if err != nil {
 		return err
 	}
 	defer rig.stop()
-	t := table{machine: rig.machine(ctx), rounds: *rounds, round: *length}
+	t := table{machine: rig.machine(ctx, busy), rounds: *rounds, round: *length}
+	var failed []error
 	for i, r := range todo {
 		fmt.Fprintf(os.Stderr, "%d of %d: %s\n", i+1, len(todo), r.name)
-		figures, err := r.measure(ctx, rig, *rounds, *length)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
+		got, err := r.measure(ctx, rig, *rounds, *length)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			failed = append(failed, fmt.Errorf("%s: %w", r.name, err))
+		default:
+			t.add(r, got)
 		}
-		t.add(r, figures)
+	}
+	if failed != nil {
+		// What there is may still say why.
+		fmt.Print(t.markdown())
+		return errors.Join(failed...)
 	}
 	if *write {
-		return t.writeInto(document)
+		return errors.Join(t.plot(picture), t.writeInto(document))
 	}
 	fmt.Print(t.markdown())
 	return nil
