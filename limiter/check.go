@@ -147,6 +147,9 @@ const (
 	// SourcePolicy is nowhere: the answer is what was to be said without a
 	// decision, see Check.OnOutage.
 	SourcePolicy
+	// SourceDenyCache is the memory of one process too, but of what the shared
+	// store has said: a denial that is still in force.
+	SourceDenyCache
 )
 
 // String returns the word that stands for the source on the wire.
@@ -158,13 +161,15 @@ func (s Source) String() string {
 		return "memory"
 	case SourcePolicy:
 		return "policy"
+	case SourceDenyCache:
+		return "deny_cache"
 	}
 	return "none"
 }
 
 // Shared reports whether every process that asks the store sees this
-// decision. An answer from elsewhere is degraded.
-func (s Source) Shared() bool { return s == SourceRedis }
+// decision, or what it follows from. An answer from elsewhere is degraded.
+func (s Source) Shared() bool { return s == SourceRedis || s == SourceDenyCache }
 
 // Level is what one bucket looks like after a check was decided.
 type Level struct {
@@ -208,6 +213,12 @@ type Result struct {
 	// Levels has an element for each demand of the check, in its order.
 	// Stores append to Levels[:0], so a caller can reuse the space.
 	Levels []Level
+
+	// States are, of a denied check that was not taken in turn, what its
+	// buckets were like at At, in the order of the demands, for whoever wants to
+	// work out what the store would say a little later; of others they say
+	// nothing. Their space is reused as well.
+	States []State
 }
 
 // RetryAfter returns the time after which the whole check would be granted if

@@ -9,7 +9,7 @@ package limiter
 // limitertest holds the two together.
 func Decide(c *Check, states []State, now int64, res *Result) {
 	res.Allowed, res.At, res.InTurn = true, now, false
-	res.Levels = res.Levels[:0]
+	res.Levels, res.States = res.Levels[:0], res.States[:0]
 	if c.Op != Take && c.Op != Look {
 		for i := range c.Demands {
 			d := &c.Demands[i]
@@ -30,6 +30,9 @@ func Decide(c *Check, states []State, now int64, res *Result) {
 		if !d.Rule.alg.has(states[i], d.Cost, now) {
 			res.Allowed = false
 		}
+	}
+	if !res.Allowed {
+		res.States = append(res.States, states[:len(c.Demands)]...)
 	}
 	for i := range c.Demands {
 		d := &c.Demands[i]

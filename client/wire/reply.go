@@ -348,6 +348,8 @@ func (s *scanner) source(old string) string {
 		return "memory"
 	case "policy":
 		return "policy"
+	case "deny_cache":
+		return "deny_cache"
 	case old:
 		return old
 	}

@@ -53,6 +53,7 @@ type Config struct {
 	DefaultLimit limit  `env:"RATELIMIT_DEFAULT_LIMIT" doc:"Limit of keys that no policy matches and that bring none along, such as 10/s burst 100. The all-in-one daemon has that one if it is not set."`
 	InlineLimits inline `env:"RATELIMIT_INLINE_LIMITS" envDefault:"unmatched" doc:"Whether a request may bring its own limit: unmatched (it counts for keys that no policy matches, and says nothing for others), always (it counts before policies), never (it is refused)."`
 
+	DenyCache  bool          `env:"RATELIMIT_DENY_CACHE" envDefault:"true" doc:"Whether a worker answers what Redis has just denied by itself, until the denial ends, for a second at most."`
 	MemoryKeys int           `env:"RATELIMIT_MEMORY_KEYS" envDefault:"1000000" doc:"How many buckets a worker keeps in memory at most: 30 bytes and its key for each, so about 55 MB for a million."`
 	Queue      int           `env:"RATELIMIT_QUEUE" envDefault:"4096" doc:"How many checks may wait in a worker before it answers overloaded."`
 	Batch      int           `env:"RATELIMIT_BATCH" envDefault:"256" doc:"How many checks one call to Redis decides at most."`

@@ -18,6 +18,7 @@ import (
 	"github.com/quotaworker/ratelimit/client/httpbridge"
 	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/limiter/batch"
+	"github.com/quotaworker/ratelimit/limiter/denycache"
 	"github.com/quotaworker/ratelimit/limiter/failover"
 	"github.com/quotaworker/ratelimit/limiter/memstore"
 	"github.com/quotaworker/ratelimit/limiter/policy"
@@ -52,6 +53,7 @@ type Daemon struct {
 	redis    redis.UniversalClient
 	memory   *memstore.Store
 	failover *failover.Store
+	denials  *denycache.Cache
 	policies *policy.Book
 	batcher  *batch.Batcher
 	worker   *worker.Worker
@@ -125,7 +127,8 @@ func openDaemon(ctx context.Context, cfg Config, r role, log *slog.Logger) (_ *D
 	return d, nil
 }
 
-// openStores builds what decides: memory alone, or Redis with memory behind it.
+// openStores builds what decides: memory alone, or Redis with memory behind it
+// and what was denied before it.
 func (d *Daemon) openStores() {
 	d.memory = memstore.New(memstore.Options{Keys: d.cfg.MemoryKeys})
 	var store limiter.Store = d.memory
@@ -146,6 +149,10 @@ func (d *Daemon) openStores() {
 		})
 		d.add(part{"failover", func(context.Context) error { d.failover.Close(); return nil }})
 		store = d.failover
+		if d.cfg.DenyCache {
+			d.denials = denycache.New(store, denycache.Options{})
+			store = d.denials
+		}
 	}
 	d.batcher = batch.New(store, batch.Options{Queue: d.cfg.Queue, Size: d.cfg.Batch})
 	d.add(part{"batcher", d.batcher.Close})
@@ -165,6 +172,7 @@ func (d *Daemon) openWorker() error {
 		Instance:     d.cfg.Instance,
 		Metadata:     map[string]string{"policies": d.cfg.policiesFrom()},
 		Policies:     d.policies,
+		Denials:      d.denials,
 		InlineLimits: inlineLimits[d.cfg.InlineLimits],
 		MaxAge:       d.cfg.MaxAge,
 		Status:       d.workerStatus,

@@ -196,6 +196,7 @@ func (t *turn) answer() {
 	}
 	t.res.Allowed, t.res.Source, t.res.InTurn = allowed, limiter.SourceRedis, true
 	t.res.Levels = append(t.res.Levels[:0], levels[:len(t.check.Demands)]...)
+	t.res.States = t.res.States[:0] // which are of no one moment
 }
 
 // round is a batch of checks of one slot each, and where their answers go.

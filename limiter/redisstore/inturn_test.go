@@ -94,7 +94,6 @@ func (s *oneByOne) TakeAt(ctx context.Context, now time.Time, checks []limiter.C
 		if results[i].InTurn {
 			s.inTurn++
 		}
-		results[i].InTurn = false
 	}
 	return nil
 }

@@ -66,6 +66,9 @@ func (l layout) slot(d *limiter.Demand) uint16 {
 	if !l.slots {
 		return 0
 	}
+	if tag := l.head(d.Key); tag != "" && strings.IndexByte(tag, '}') < 0 {
+		return slotOfTag(tag) // of nearly all; the rest is spared an allocation
+	}
 	return slotOf(l.name(d))
 }
 
@@ -74,10 +77,21 @@ func (l layout) apart(c *limiter.Check) bool {
 	if !l.slots {
 		return false
 	}
-	first := &c.Demands[0]
-	tagged := first.Key != "" && first.Key[0] != '.' && first.Key[0] != '}' // else the whole name is hashed
 	for j := 1; j < len(c.Demands); j++ {
-		if d := &c.Demands[j]; (d.Key != first.Key || !tagged) && l.slot(d) != l.slot(first) {
+		if l.slot(&c.Demands[j]) != l.slot(&c.Demands[0]) {
+			return true
+		}
+	}
+	return false
+}
+
+// anyApart reports whether a batch has a check whose buckets are apart.
+func (l layout) anyApart(checks []limiter.Check) bool {
+	if !l.slots {
+		return false
+	}
+	for i := range checks {
+		if l.apart(&checks[i]) {
 			return true
 		}
 	}

@@ -40,7 +40,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -118,7 +117,7 @@ func (s *Store) take(ctx context.Context, now time.Time, checks []limiter.Check,
 		return err
 	}
 	var err error
-	if slices.ContainsFunc(checks, func(c limiter.Check) bool { return s.layout.apart(&c) }) {
+	if s.layout.anyApart(checks) {
 		err = s.takeInTurn(ctx, now, checks, results)
 	} else {
 		err = s.decide(ctx, now, checks, results)

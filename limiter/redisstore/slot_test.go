@@ -15,12 +15,19 @@ func TestSlotOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := []string{"", "a", "123456789", "user.42", "a:b", "{", "}", "}a", "a}b", "{a}", "a{b}c", "tenant.%7Bacme%7D", strings.Repeat("x", 256), "\u00e9"}
+	keys := []string{"", "a", "123456789", "user.42", "a:b", "{", "}", "}a", "a}b", "{a}", "a{b}c", "tenant.%7Bacme%7D", "a.b.c", ".a", "a.}b.c", strings.Repeat("x", 256), "\u00e9"}
 	for i := range 100 {
 		keys = append(keys, fmt.Sprint("user.", i))
 	}
 	for _, key := range keys {
-		name := layout{}.name(&limiter.Demand{Key: key, Rule: rule})
+		d := limiter.Demand{Key: key, Rule: rule}
+		name := layout{}.name(&d)
+		for tokens := range 3 {
+			l := layout{slots: true, tokens: tokens}
+			if got, want := l.slot(&d), slotOf(l.name(&d)); got != want {
+				t.Errorf("key %q with %d tokens is in slot %d, its name in %d", key, tokens, got, want)
+			}
+		}
 		if got, want := fmt.Sprintf(":%d", slotOf(name)), server.MustDo("CLUSTER KEYSLOT "+name); got != want {
 			t.Errorf("key %q is in slot %s, Redis says %s", key, got, want)
 		}
