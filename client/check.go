@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -51,25 +50,19 @@ func (c *Client) ask(ctx context.Context, verb wire.Verb, key string, opts []Che
 	if err != nil {
 		return Result{}, fmt.Errorf("ratelimit: %s: %w", verb, fromWire(err))
 	}
-	buf := c.bodies.Get().(*[]byte)
-	defer c.bodies.Put(buf)
-	body := (*buf)[:0]
-	if len(opts) > 0 {
-		r := wire.Request{Cost: 1}
-		err := apply(opts, &r)
-		if err == nil && r.Cost != 1 && (verb == wire.VerbPeek || verb == wire.VerbReset) {
-			err = wire.Errorf(wire.CodeInvalidRequest, "cost: a %s has none; leave it out", verb)
-		}
-		if err == nil {
-			body, err = encode(body, &r)
-			*buf = body
-		}
-		if err != nil {
-			return Result{}, fmt.Errorf("ratelimit: %s %q: %w", verb, full, fromWire(err))
-		}
+	r := wire.Request{Cost: 1}
+	err = apply(opts, &r)
+	if err == nil && r.Cost != 1 && (verb == wire.VerbPeek || verb == wire.VerbReset) {
+		err = wire.Errorf(wire.CodeInvalidRequest, "cost: a %s has none; leave it out", verb)
+	}
+	if err == nil && len(opts) > 0 {
+		err = c.valid(&r)
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("ratelimit: %s %q: %w", verb, full, fromWire(err))
 	}
 	subject := wire.Subject(verb, full)
-	msg, err := c.request(ctx, subject, body)
+	msg, err := c.request(ctx, subject, &r)
 	if err != nil {
 		return Result{}, fmt.Errorf("ratelimit: %s %q: %w", verb, full, err)
 	}
@@ -122,8 +115,16 @@ func encode(dst []byte, r *wire.Request) ([]byte, error) {
 	return dst, err
 }
 
-// request sends body, at most twice, and waits for the answer.
-func (c *Client) request(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
+// valid says why a worker would refuse r.
+func (c *Client) valid(r *wire.Request) (err error) {
+	buf := c.bodies.Get().(*[]byte)
+	defer c.bodies.Put(buf)
+	*buf, err = encode((*buf)[:0], r)
+	return err
+}
+
+// request sends r, at most twice, and waits for the answer.
+func (c *Client) request(ctx context.Context, subject string, r *wire.Request) (*nats.Msg, error) {
 	start := time.Now()
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -138,14 +139,15 @@ func (c *Client) request(ctx context.Context, subject string, body []byte) (*nat
 	if err := c.connected(); err != nil {
 		return nil, err
 	}
-	msg := &nats.Msg{Subject: subject, Data: body, Header: nats.Header{
-		wire.HeaderTimeout: {strconv.FormatInt(timeoutMS(deadline.Sub(start)), 10)},
-	}}
-	reply, err := c.nc.RequestMsgWithContext(ctx, msg)
+	buf := c.bodies.Get().(*[]byte)
+	defer c.bodies.Put(buf)
+	r.TimeoutMS = timeoutMS(deadline.Sub(start))
+	*buf = wire.AppendRequest((*buf)[:0], r)
+	reply, err := c.nc.RequestWithContext(ctx, subject, *buf)
 	if errors.Is(err, nats.ErrNoResponders) {
 		// Nobody has seen the request, so it is safe to repeat. A worker that
 		// was just being replaced is there by now.
-		reply, err = c.nc.RequestMsgWithContext(ctx, msg)
+		reply, err = c.nc.RequestWithContext(ctx, subject, *buf)
 	}
 	if err != nil {
 		return nil, c.fromNATS(subject, err, time.Since(start))
@@ -167,4 +169,6 @@ func (c *Client) connected() error {
 }
 
 // timeoutMS returns a caller's remaining time as it is said on the wire.
-func timeoutMS(d time.Duration) int64 { return max(1, d.Milliseconds()) }
+func timeoutMS(d time.Duration) int64 {
+	return min(max(1, d.Milliseconds()), wire.MaxTimeoutMS)
+}

@@ -113,7 +113,7 @@ func TestPrefix(t *testing.T) {
 		if _, err := c.CheckEach(t.Context(), []client.Item{{Key: "user.42"}}); err != nil {
 			t.Fatal(err)
 		}
-		if msg := worker.msgs[len(worker.msgs)-1]; msg.Subject != "ratelimit.check.acme.eu" || string(msg.Data) != `{"checks":[{"key":"user.42"}]}` {
+		if msg := worker.msgs[len(worker.msgs)-1]; msg.Subject != "ratelimit.check.acme.eu" || string(msg.Data) != `{"checks":[{"key":"user.42"}],"timeout_ms":2000}` {
 			t.Errorf("got %s %s", msg.Subject, msg.Data)
 		}
 

@@ -131,14 +131,10 @@ func (c *Client) checkItems(ctx context.Context, mode string, items []Item) (wir
 			return fail(e)
 		}
 	}
-	buf := c.bodies.Get().(*[]byte)
-	defer c.bodies.Put(buf)
-	body, err := encode((*buf)[:0], &r)
-	*buf = body
-	if err != nil {
+	if err := c.valid(&r); err != nil {
 		return fail(fromWire(err))
 	}
-	msg, err := c.request(ctx, subject, body)
+	msg, err := c.request(ctx, subject, &r)
 	if err != nil {
 		return fail(err)
 	}

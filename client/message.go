@@ -2,7 +2,6 @@ package client
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -41,7 +40,7 @@ type message struct {
 }
 
 func newMessage() *message {
-	return &message{msg: nats.Msg{Header: nats.Header{wire.HeaderTimeout: {""}}}}
+	return new(message)
 }
 
 // start makes m a message for up to so many checks and bytes.
@@ -73,8 +72,8 @@ func (m *message) clear() {
 	m.waiting, m.counts, m.encoded, m.repeated = 0, false, false, false
 }
 
-// encode writes the message. Its header says how long the most patient caller
-// waits, and a check whose caller waits clearly less says so itself.
+// encode writes the message. It says how long the most patient caller waits, and
+// a check whose caller waits clearly less says so itself.
 func (m *message) encode(now time.Time) {
 	var longest time.Duration
 	for _, p := range m.checks {
@@ -88,9 +87,8 @@ func (m *message) encode(now time.Time) {
 		}
 		m.request.Checks = append(m.request.Checks, r)
 	}
+	m.request.TimeoutMS = timeoutMS(longest)
 	m.msg.Data = wire.AppendRequest(m.msg.Data[:0], &m.request)
-	header := m.msg.Header[wire.HeaderTimeout]
-	header[0] = strconv.FormatInt(timeoutMS(longest), 10)
 }
 
 // answer gives every caller what msg says, unless it says that the message was

@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"os"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -93,8 +92,12 @@ func bothWays(t *testing.T, test func(t *testing.T, way ...client.Option)) {
 // one check those that the check would have alone.
 func asked(msg *nats.Msg) (subject, body string) {
 	r, err := wire.DecodeRequest(msg.Data)
-	if err != nil || len(r.Checks) != 1 {
+	if err != nil {
 		return msg.Subject, string(msg.Data)
+	}
+	r.TimeoutMS = 0
+	if len(r.Checks) != 1 {
+		return msg.Subject, string(wire.AppendRequest(nil, &r))
 	}
 	one := r.Checks[0]
 	key := one.Key
@@ -229,10 +232,10 @@ func (s *seen) last(t *testing.T) (subject, body string, timeout time.Duration) 
 		t.Fatal("no request arrived")
 	}
 	msg := s.msgs[len(s.msgs)-1]
-	ms, err := strconv.Atoi(msg.Header.Get(wire.HeaderTimeout))
-	if err != nil {
-		t.Fatalf("the timeout of the request: %v", err)
+	r, err := wire.DecodeRequest(msg.Data)
+	if err != nil || r.TimeoutMS == 0 {
+		t.Fatalf("the timeout of the request %s: %d, %v", msg.Data, r.TimeoutMS, err)
 	}
 	subject, body = asked(msg)
-	return subject, body, time.Duration(ms) * time.Millisecond
+	return subject, body, time.Duration(r.TimeoutMS) * time.Millisecond
 }

@@ -55,7 +55,7 @@ func (c *Client) Wait(ctx context.Context, key string, opts ...CheckOption) (Res
 	if err := apply(opts, &r); err != nil {
 		return fail(fromWire(err))
 	}
-	if _, err := encode(nil, &r); err != nil {
+	if err := c.valid(&r); err != nil {
 		return fail(fromWire(err))
 	}
 	if err := ctx.Err(); err != nil {

@@ -53,23 +53,29 @@ func TestDeadline(t *testing.T) {
 		header []string
 		maxAge time.Duration
 		shed   bool
+		body   string
 	}{
-		{[]string{"999"}, 0, true},
-		{[]string{"1001"}, 0, false},
-		{[]string{"0"}, 0, true},
-		{nil, 0, false}, // 2 s
-		{nil, 999 * time.Millisecond, true},
-		{[]string{"-1"}, 0, false},
-		{[]string{"-1"}, 999 * time.Millisecond, true},
-		{[]string{"soon"}, 999 * time.Millisecond, true},
-		{[]string{""}, 999 * time.Millisecond, true},
-		{[]string{"1e9"}, 999 * time.Millisecond, true},
-		{[]string{"99999999999999999999"}, 999 * time.Millisecond, true},
-		{[]string{"86400001"}, 999 * time.Millisecond, true},
-		{[]string{"86400000"}, 999 * time.Millisecond, false},
-		{[]string{"60000", "1"}, 999 * time.Millisecond, false},
+		{[]string{"999"}, 0, true, ""},
+		{[]string{"1001"}, 0, false, ""},
+		{[]string{"0"}, 0, true, ""},
+		{nil, 0, false, ""}, // 2 s
+		{nil, 999 * time.Millisecond, true, ""},
+		{[]string{"-1"}, 0, false, ""},
+		{[]string{"-1"}, 999 * time.Millisecond, true, ""},
+		{[]string{"soon"}, 999 * time.Millisecond, true, ""},
+		{[]string{""}, 999 * time.Millisecond, true, ""},
+		{[]string{"1e9"}, 999 * time.Millisecond, true, ""},
+		{[]string{"99999999999999999999"}, 999 * time.Millisecond, true, ""},
+		{[]string{"86400001"}, 999 * time.Millisecond, true, ""},
+		{[]string{"86400000"}, 999 * time.Millisecond, false, ""},
+		{[]string{"60000", "1"}, 999 * time.Millisecond, false, ""},
+		{nil, 999 * time.Millisecond, false, `{"timeout_ms":1001}`},
+		{nil, 0, true, `{"timeout_ms":999}`},
+		{[]string{"60000"}, 0, true, `{"timeout_ms":999}`},
+		{[]string{"999"}, 0, true, `{"timeout_ms":60000}`},
+		{[]string{"soon"}, 999 * time.Millisecond, false, `{"timeout_ms":60000}`},
 	} {
-		t.Run(fmt.Sprint(test.header, test.maxAge), func(t *testing.T) {
+		t.Run(fmt.Sprint(test.header, test.maxAge, test.body), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				r := newRig(t, slowQueue(t, time.Second, batch.Options{}), Options{DefaultLimit: perHour, MaxAge: test.maxAge})
 				inbox := r.nc.NewInbox()
@@ -82,7 +88,7 @@ func TestDeadline(t *testing.T) {
 					t.Fatal(err)
 				}
 				synctest.Wait() // it is being decided
-				msg := &nats.Msg{Subject: "ratelimit.check.k", Reply: inbox, Header: nats.Header{}}
+				msg := &nats.Msg{Subject: "ratelimit.check.k", Reply: inbox, Header: nats.Header{}, Data: []byte(test.body)}
 				if test.header != nil {
 					msg.Header[wire.HeaderTimeout] = test.header
 				}

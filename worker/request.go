@@ -11,10 +11,6 @@ import (
 	"github.com/quotaworker/ratelimit/limiter"
 )
 
-// maxTimeout bounds what wire.HeaderTimeout can mean. What is longer is not
-// how long somebody waits for an answer.
-const maxTimeout = 24 * time.Hour
-
 // What a reply takes at most: replyRoom for a check, without its key and the
 // name of its policy, and limitRoom more for each of several limits.
 const (
@@ -53,7 +49,6 @@ func (e *endpoint) Handle(msg micro.Request) {
 		e.worker.metrics.shed.badReply.Inc()
 		return
 	}
-	q.deadline = q.arrived.Add(e.worker.timeout(msg.Headers()[wire.HeaderTimeout]))
 	body := e.worker.bodies.Get().(*wire.Request)
 	defer e.worker.bodies.Put(body)
 	err := wire.DecodeRequestInto(body, msg.Data())
@@ -61,6 +56,7 @@ func (e *endpoint) Handle(msg micro.Request) {
 		q.refuse(err)
 		return
 	}
+	q.deadline = q.arrived.Add(e.worker.timeout(msg.Headers()[wire.HeaderTimeout], body.TimeoutMS))
 	key := wire.KeyFromSubject(e.verb, msg.Subject())
 	if body.Checks != nil {
 		q.many(key, body)
@@ -80,16 +76,32 @@ func mayReplyTo(subject string) bool {
 	return subject[0] != '$' && !strings.HasPrefix(subject, "ratelimit.")
 }
 
-// timeout returns how long the caller waits. At 0 it has stopped already.
-func (w *Worker) timeout(header []string) time.Duration {
+// timeout returns how long the caller waits, by the header and the body of a
+// message. At 0 it has stopped already.
+func (w *Worker) timeout(header []string, body int64) time.Duration {
+	said := w.maxAge
+	if body > 0 {
+		said = time.Duration(body) * time.Millisecond
+	}
 	if len(header) == 0 {
-		return w.maxAge
+		return said
 	}
 	ms, err := strconv.ParseUint(header[0], 10, 64)
-	if err != nil || ms > uint64(maxTimeout.Milliseconds()) {
-		return w.maxAge
+	if err != nil || ms > wire.MaxTimeoutMS {
+		return said
 	}
-	return time.Duration(ms) * time.Millisecond
+	if d := time.Duration(ms) * time.Millisecond; body == 0 || d < said {
+		return d
+	}
+	return said
+}
+
+// within brings the deadline of a call forward, if its check says that it has so
+// many milliseconds; 0 says nothing.
+func (c *call) within(ms int64) {
+	if d := c.arrived.Add(time.Duration(ms) * time.Millisecond); ms > 0 && d.Before(c.deadline) {
+		c.deadline = d
+	}
 }
 
 // oneKey returns the key that a message is about.
@@ -216,11 +228,7 @@ func (q *request) prepare(key string, body *wire.Request) (*call, error) {
 	w := q.endpoint.worker
 	c := w.calls.Get().(*call)
 	c.request, c.key = *q, key
-	if body.TimeoutMS > 0 {
-		if own := q.arrived.Add(time.Duration(body.TimeoutMS) * time.Millisecond); own.Before(c.deadline) {
-			c.deadline = own
-		}
-	}
+	c.within(body.TimeoutMS)
 	p, err := w.limits.resolve(c.space[:0], q.endpoint.verb, key, body)
 	if err != nil {
 		c.free()

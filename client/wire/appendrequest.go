@@ -21,6 +21,9 @@ func AppendRequest(dst []byte, r *Request) []byte {
 		if r.Mode != "" {
 			dst = appendString(append(dst, `,"mode":`...), r.Mode)
 		}
+		if r.TimeoutMS != 0 {
+			dst = strconv.AppendInt(append(dst, `,"timeout_ms":`...), r.TimeoutMS, 10)
+		}
 		return append(dst, '}')
 	}
 	start := len(dst)

@@ -11,9 +11,9 @@ const (
 	maxInterval = 366 * 24 * time.Hour
 )
 
-// maxTimeout bounds timeout_ms, in milliseconds. What is longer is not how long
+// MaxTimeoutMS bounds Request.TimeoutMS, to a day. What is longer is not how long
 // somebody waits for an answer.
-const maxTimeout = 24 * 60 * 60 * 1000
+const MaxTimeoutMS = 24 * 60 * 60 * 1000
 
 // maxPolicyName bounds the name of a policy, in bytes.
 const maxPolicyName = 64
@@ -119,7 +119,7 @@ func (s *scanner) noTimeouts(checks []Request) {
 	for i := range checks {
 		if checks[i].TimeoutMS > 0 {
 			s.check, s.field = i, "timeout_ms"
-			s.fail("checks that are granted all or none have one time; say it in the header %s", HeaderTimeout)
+			s.fail("checks that are granted all or none have one time; put it beside checks")
 			s.check, s.field = -1, ""
 			return
 		}
@@ -159,8 +159,8 @@ func (s *scanner) value(r *Request) {
 		r.Policy = s.policyName()
 	case "timeout_ms":
 		s.field = "timeout_ms"
-		if r.TimeoutMS = s.positive(); r.TimeoutMS > maxTimeout {
-			s.fail("%d must be at most %d, which is a day", r.TimeoutMS, int64(maxTimeout))
+		if r.TimeoutMS = s.positive(); r.TimeoutMS > MaxTimeoutMS {
+			s.fail("%d must be at most %d, which is a day", r.TimeoutMS, int64(MaxTimeoutMS))
 		}
 	case "checks":
 		s.field = "checks"
@@ -200,7 +200,7 @@ func (s *scanner) checks() []Request {
 // together checks what the fields of one object require of one another.
 func (s *scanner) together(seen fieldSet) {
 	if seen.has("checks") {
-		if extra := seen &^ (bit("checks") | bit("mode")); extra != 0 {
+		if extra := seen &^ (bit("checks") | bit("mode") | bit("timeout_ms")); extra != 0 {
 			s.fail("%s cannot stand beside checks; put it into each of them", extra.first())
 		}
 		return

@@ -209,7 +209,7 @@ func TestDecodeRequestReadsWhatOthersWrite(t *testing.T) {
 			p.Policy = text("gold")
 		}
 		if rnd.IntN(4) == 0 {
-			ms := 1 + rnd.Int64N(maxTimeout)
+			ms := 1 + rnd.Int64N(MaxTimeoutMS)
 			p.TimeoutMS = &ms
 		}
 		return p

@@ -46,6 +46,7 @@ const (
 	// HeaderTimeout carries the time that the caller is going to wait, in
 	// whole milliseconds from when it sends. A worker that finds the request
 	// older than that answers CodeDeadlineExceeded and charges nothing.
+	// Request.TimeoutMS says the same, and costs NATS less than a header.
 	HeaderTimeout = "Ratelimit-Timeout-Ms"
 
 	// HeaderError and HeaderErrorCode mark a reply as an error, the way the
@@ -106,15 +107,16 @@ type Request struct {
 	// the key.
 	Policy string
 
-	// TimeoutMS is how many milliseconds the caller is going to wait, if that
-	// is less than HeaderTimeout says; 0 means that it is not. It is there for
-	// checks of several callers that travel in one message, so checks in
-	// ModeAll have none.
+	// TimeoutMS is how many milliseconds the caller is going to wait; 0 leaves
+	// that to HeaderTimeout, or to the worker. Where several say it, as one of
+	// Checks beside its request, the shortest counts. Checks in ModeAll have
+	// none of their own.
 	TimeoutMS int64
 
 	// Checks holds several checks, of which each has a key and no checks of
 	// its own. What the subject has after its verb is a prefix of all these
-	// keys, see [JoinKey]. A request with checks has no other field but Mode.
+	// keys, see [JoinKey]. A request with checks has no other fields but Mode
+	// and TimeoutMS.
 	Checks []Request
 
 	// Mode says how Checks hang together. Empty means ModeEach.
