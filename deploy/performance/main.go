@@ -6,6 +6,12 @@
 //	go run ./deploy/performance -run 'async|c=1$'    # some rows only
 //	go run ./deploy/performance -list
 //
+// With -growth it measures how cost grows instead: series of points that differ
+// in one thing, the number of keys say, and take turns.
+//
+//	go run ./deploy/performance -growth              # 24 points, seven minutes
+//	go run ./deploy/performance -growth -run keys    # one series
+//
 // It builds the programs and starts a redis-server, a nats-server and a worker,
 // each a process of its own, on free ports of the loopback, and then runs
 // ratelimit bench for each row: the service in turns with an echo on the same
@@ -18,11 +24,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -36,54 +44,95 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	pattern := flag.String("run", "", "measure only the rows whose name this regular expression matches")
-	list := flag.Bool("list", false, "print the names of all rows, and measure nothing")
-	write := flag.Bool("write", false, "write the table into "+document+" instead of stdout")
-	rounds := flag.Int("rounds", 5, "rounds of each row")
+	pattern := flag.String("run", "", "measure only the rows, or series, whose name this regular expression matches")
+	list := flag.Bool("list", false, "print the names of all of them, and measure nothing")
+	write := flag.Bool("write", false, "write the table and the plot into "+document+" instead of the table to stdout")
+	growing := flag.Bool("growth", false, "measure how cost grows")
+	rounds := flag.Int("rounds", 5, "rounds of each row or point")
 	length := flag.Duration("round", 2*time.Second, "how long each round is measured")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("it takes flags only, and not %q; see -help", flag.Arg(0))
 	}
+	if *rounds < 1 || *length < 100*time.Millisecond {
+		return errors.New("-rounds is at least 1, and -round at least 100ms")
+	}
 	only, err := regexp.Compile(*pattern)
 	if err != nil {
 		return fmt.Errorf("-run: %w", err)
 	}
-	var todo []row
-	for _, r := range rows {
-		if only.MatchString(r.name) {
-			todo = append(todo, r)
-		}
+	todo, names := matching(only, rows, func(r row) string { return r.name })
+	grows, all := []series(nil), len(rows)
+	if *growing {
+		grows, names = matching(only, growth, func(s series) string { return s.name })
+		all = len(growth)
 	}
 	switch {
-	case len(todo) == 0:
-		return fmt.Errorf("no row has a name that matches %q; see -list", *pattern)
+	case len(names) == 0:
+		return fmt.Errorf("nothing has a name that matches %q; see -list", *pattern)
 	case *list:
-		for _, r := range todo {
-			fmt.Println(r.name)
-		}
+		fmt.Println(strings.Join(names, "\n"))
 		return nil
-	case *write && len(todo) < len(rows):
-		return fmt.Errorf("-write would leave out the rows that -run does not name; print them instead")
+	case *write && len(names) < all:
+		return errors.New("-write would leave out what -run does not name; print it instead")
 	}
 
-	rig, err := startRig(ctx)
+	programs, err := build(ctx)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(programs)
+	on := conditions{machine: machine(ctx, programs), rounds: *rounds, round: *length}
+	if *growing {
+		t := growthTable{conditions: on}
+		for i, s := range grows {
+			fmt.Fprintf(os.Stderr, "%d of %d: %s\n", i+1, len(grows), s.name)
+			outcomes, err := s.measure(ctx, programs, *rounds, *length)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			t.add(s, outcomes)
+		}
+		return publish(*write, beginGrowth, t.markdown())
+	}
+
+	rig, err := startRig(ctx, programs, layout{policies: policies})
 	if err != nil {
 		return err
 	}
 	defer rig.stop()
-	t := table{machine: rig.machine(ctx), rounds: *rounds, round: *length}
+	t := table{conditions: on}
 	for i, r := range todo {
 		fmt.Fprintf(os.Stderr, "%d of %d: %s\n", i+1, len(todo), r.name)
-		figures, err := r.measure(ctx, rig, *rounds, *length)
+		report, err := r.measure(ctx, rig, *rounds, *length)
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.name, err)
 		}
-		t.add(r, figures)
+		t.add(r, report)
 	}
 	if *write {
-		return t.writeInto(document)
+		if err := os.WriteFile(plotFile, t.plot(), 0o644); err != nil {
+			return err
+		}
 	}
-	fmt.Print(t.markdown())
+	return publish(*write, begin, t.markdown())
+}
+
+// matching returns those whose name matches, and the names.
+func matching[T any](pattern *regexp.Regexp, all []T, name func(T) string) (some []T, names []string) {
+	for _, one := range all {
+		if pattern.MatchString(name(one)) {
+			some, names = append(some, one), append(names, name(one))
+		}
+	}
+	return some, names
+}
+
+// publish prints a table, or writes it into the document after the line begin.
+func publish(write bool, begin, text string) error {
+	if write {
+		return writeInto(document, begin, text)
+	}
+	fmt.Print(text)
 	return nil
 }

@@ -64,12 +64,20 @@ func (r *row) measure(ctx context.Context, on *rig, rounds int, length time.Dura
 	if err := on.flush(); err != nil {
 		return nil, err
 	}
-	args := append([]string{
-		"bench", "--json", "--baseline", "--server", on.nats,
-		"--redis", "redis://" + on.redis, "--metrics", "http://" + on.admin + "/metrics",
+	return on.bench(ctx, rounds, length, append([]string{"--baseline"}, r.args...)...)
+}
+
+// bench runs ratelimit bench. A run in which a check failed, or was not
+// answered from Redis, is an error.
+func (r *rig) bench(ctx context.Context, rounds int, length time.Duration, args ...string) (*bench.Report, error) {
+	args = append([]string{
+		"bench", "--json", "--server", r.nats, "--redis", "redis://" + r.redis,
 		"--rounds", strconv.Itoa(rounds), "--duration", (time.Duration(rounds) * length).String(),
-	}, r.args...)
-	out, err := on.output(ctx, filepath.Join(on.dir, "ratelimit"), args...)
+	}, args...)
+	for _, admin := range r.admins {
+		args = append(args, "--metrics", "http://"+admin+"/metrics")
+	}
+	out, err := output(ctx, filepath.Join(r.programs, "ratelimit"), args...)
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, out)
 	}
@@ -77,14 +85,16 @@ func (r *row) measure(ctx context.Context, on *rig, rounds int, length time.Dura
 	if err := json.Unmarshal(out, &report); err != nil {
 		return nil, err
 	}
-	c := report.Service.Counts
-	switch {
-	case report.Interrupted:
+	if report.Interrupted {
 		return nil, context.Canceled
-	case c.Failed > 0 || report.Baseline.Counts.Failed > 0:
-		return nil, fmt.Errorf("%d checks and %d echoes failed: %v, %v", c.Failed, report.Baseline.Counts.Failed, report.Service.Errors, report.Baseline.Errors)
-	case c.Degraded > 0:
-		return nil, fmt.Errorf("%d checks were answered from memory, so this was not the service with Redis; let it have the machine to itself", c.Degraded)
+	}
+	for _, side := range []*bench.Figures{&report.Service, report.Baseline} {
+		if side != nil && side.Counts.Failed > 0 {
+			return nil, fmt.Errorf("%d checks or echoes failed: %v", side.Counts.Failed, side.Errors)
+		}
+	}
+	if n := report.Service.Counts.Degraded; n > 0 {
+		return nil, fmt.Errorf("%d checks were answered from memory, so this was not the service with Redis; let it have the machine to itself", n)
 	}
 	return &report, nil
 }

@@ -11,23 +11,37 @@ import (
 	"github.com/quotaworker/ratelimit/cmd/ratelimit/bench"
 )
 
-// document is where the table goes, between two lines of its own.
+// document is where the tables go, each between two lines of its own.
 const (
-	document = "deploy/performance.md"
-	begin    = "<!-- begin: go run ./deploy/performance -write -->\n"
-	end      = "<!-- end -->\n"
+	document    = "deploy/performance.md"
+	begin       = "<!-- begin: go run ./deploy/performance -write -->\n"
+	beginGrowth = "<!-- begin: go run ./deploy/performance -growth -write -->\n"
+	end         = "<!-- end -->\n"
 )
 
-// table is the result of a run.
-type table struct {
+// conditions are what a run was measured under.
+type conditions struct {
 	machine string
 	rounds  int
 	round   time.Duration
+}
+
+// table is the result of a run.
+type table struct {
+	conditions
+	results []result
 	lines   []string
+}
+
+// result is what a row came to.
+type result struct {
+	row    row
+	report *bench.Report
 }
 
 // add adds the figures of a row.
 func (t *table) add(r row, report *bench.Report) {
+	t.results = append(t.results, result{r, report})
 	name := r.name
 	for _, f := range r.figures {
 		got := f.of(report)
@@ -59,8 +73,9 @@ func (t *table) markdown() string {
 		t.machine, t.rounds, t.round, strings.Join(t.lines, "\n"))
 }
 
-// writeInto puts the table into a file, in the place of the one before.
-func (t *table) writeInto(file string) error {
+// writeInto puts a table into a file after the line begin, in the place of the
+// one before.
+func writeInto(file, begin, table string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -72,7 +87,7 @@ func (t *table) writeInto(file string) error {
 	}
 	var out bytes.Buffer
 	out.Write(before)
-	out.WriteString(begin + "\n" + t.markdown() + "\n" + end)
+	out.WriteString(begin + "\n" + table + "\n" + end)
 	out.Write(after)
 	return os.WriteFile(file, out.Bytes(), 0o644)
 }

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/quotaworker/ratelimit/cmd/ratelimit/bench"
+)
+
+// plotFile is where the plot goes.
+const plotFile = "deploy/performance.svg"
+
+// drawing is an SVG picture in the making. Its colors suit a light background
+// as well as a dark one, of which the reader's browser has one.
+type drawing struct {
+	strings.Builder
+	height float64
+}
+
+// Measures, in pixels.
+const (
+	plotWidth  = 860
+	plotLeft   = 330 // where the axis begins, right of the names
+	plotRight  = 800
+	barHeight  = 14
+	lineHeight = 24
+)
+
+const plotHead = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %.0f" font-family="system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif" font-size="13">
+<title>%s</title>
+<style>
+  text { fill: #24292f } .dim { fill: #57606a } .title { font-weight: 600; font-size: 15px }
+  .grid { stroke: #d0d7de } .one { stroke: #57606a; stroke-width: 1.5 } .target { stroke: #cf222e; stroke-width: 3 } .reach { stroke: #24292f; stroke-width: 1.5 }
+  .service { fill: #0969da; stroke: #0969da } .echo { fill: #9a6700; stroke: #9a6700 } .line { fill: none; stroke-width: 2 }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3 } .dim { fill: #9198a1 }
+    .grid { stroke: #3d444d } .one { stroke: #9198a1 } .target { stroke: #ff7b72 } .reach { stroke: #e6edf3 }
+    .service { fill: #4493f8; stroke: #4493f8 } .echo { fill: #d29922; stroke: #d29922 }
+  }
+</style>
+`
+
+// text writes at a point. Of anchor it is the start, the middle or the end.
+func (d *drawing) text(x, y float64, class, anchor, format string, args ...any) {
+	fmt.Fprintf(d, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\" text-anchor=\"%s\">%s</text>\n", x, y, class, anchor, escape(fmt.Sprintf(format, args...)))
+}
+
+func (d *drawing) line(x1, y1, x2, y2 float64, class string) {
+	fmt.Fprintf(d, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"%s\"/>\n", x1, y1, x2, y2, class)
+}
+
+func (d *drawing) bar(x, y, width float64, class string) {
+	fmt.Fprintf(d, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" class=\"%s\"/>\n", x, y, width, barHeight, class)
+}
+
+// finish returns the picture.
+func (d *drawing) finish(title string) []byte {
+	return fmt.Appendf(nil, plotHead+"%s</svg>\n", plotWidth, d.height, escape(title), d.String())
+}
+
+func escape(s string) string {
+	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(s)
+}
+
+// plot draws the throughput of all rows that have one, and the latencies of
+// those that have one, each next to the echo's.
+func (t *table) plot() []byte {
+	var d drawing
+	var fast, prompt []result
+	for _, r := range t.results {
+		for _, f := range r.row.figures {
+			switch f.what {
+			case throughput(0).what:
+				fast = append(fast, r)
+			case p50(0).what, p99(0).what:
+				prompt = append(prompt, r)
+			}
+		}
+	}
+	d.throughputs(fast)
+	for _, r := range prompt {
+		d.latencies(r)
+	}
+	d.text(plotLeft, d.height+4, "dim", "start", "%s", t.machine[:strings.IndexByte(t.machine+";", ';')])
+	d.height += 18
+	return d.finish("How fast the service is next to an echo on the same NATS server")
+}
+
+// throughputs draws a bar for each row: the service's checks/s to the echo's.
+func (d *drawing) throughputs(rows []result) {
+	d.text(12, d.height+24, "title", "start", "Checks per second, to those of the echo (more is better)")
+	top := d.height + 40
+	bottom := top + lineHeight*float64(len(rows))
+	most := 1.0
+	for _, r := range rows {
+		most = max(most, r.report.Ratios.PerSecond.Max, r.row.figures[0].target)
+	}
+	step := niceStep(most)
+	most = math.Ceil(most/step-1e-9) * step
+	at := func(v float64) float64 { return plotLeft + v/most*(plotRight-plotLeft) }
+	for i := 0; float64(i)*step < most+step/2; i++ {
+		v := float64(i) * step
+		d.line(at(v), top, at(v), bottom+4, "grid")
+		d.text(at(v), bottom+18, "dim", "middle", "%g", math.Round(v*100)/100)
+	}
+	for i, r := range rows {
+		y := top + lineHeight*float64(i) + (lineHeight-barHeight)/2
+		got, middle := r.report.Ratios.PerSecond, y+barHeight/2
+		d.text(plotLeft-10, y+11, "", "end", "%s", r.row.name)
+		d.bar(plotLeft, y, at(got.Median)-plotLeft, "service")
+		if got.Max > got.Min {
+			d.line(at(got.Min), middle, at(got.Max), middle, "reach")
+		}
+		target := at(r.row.figures[0].target)
+		d.line(target, y-3, target, y+barHeight+3, "target")
+		d.text(plotRight+8, y+11, "", "start", "%.2f", got.Median)
+	}
+	d.line(at(1), top, at(1), bottom+4, "one")
+	d.text(plotLeft, bottom+36, "dim", "start", "times as many as the echo. Bar: median; thin line: least to greatest round; red mark: target")
+	d.height = bottom + 52
+}
+
+// niceStep returns a step of an axis that goes up to most: 3 to 8 of them.
+func niceStep(most float64) float64 {
+	for _, step := range []float64{0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10} {
+		if most/step <= 8 {
+			return step
+		}
+	}
+	return most / 5
+}
+
+// latencies draws the latencies of one row and its echo, on a logarithmic axis.
+func (d *drawing) latencies(r result) {
+	percentiles := []struct {
+		name string
+		of   func(*bench.Latencies) float64
+	}{
+		{"p50", func(l *bench.Latencies) float64 { return l.P50.Median }},
+		{"p90", func(l *bench.Latencies) float64 { return l.P90.Median }},
+		{"p99", func(l *bench.Latencies) float64 { return l.P99.Median }},
+		{"p99.9", func(l *bench.Latencies) float64 { return l.P999.Median }},
+	}
+	sides := []struct {
+		name, class string
+		latency     *bench.Latencies
+	}{
+		{"service", "service", &r.report.Service.Latency},
+		{"echo", "echo", &r.report.Baseline.Latency},
+	}
+	d.text(12, d.height+24, "title", "start", "Latency: %s (less is better)", r.row.name)
+	top := d.height + 40
+	bottom := top + (2*barHeight+12)*float64(len(percentiles))
+	low, high := math.Inf(1), 1.0
+	for _, p := range percentiles {
+		for _, s := range sides {
+			v := max(p.of(s.latency), 1)
+			low, high = min(low, v), max(high, v)
+		}
+	}
+	first := math.Floor(math.Log10(low) - 0.1)
+	last := math.Ceil(math.Log10(high))
+	at := func(micros float64) float64 {
+		return plotLeft + (math.Log10(max(micros, 1))-first)/(last-first)*(plotRight-plotLeft)
+	}
+	for power := first; power <= last; power++ {
+		for _, m := range []float64{1, 2, 5} {
+			v := m * math.Pow(10, power)
+			if power == last && m > 1 {
+				break
+			}
+			d.line(at(v), top, at(v), bottom, "grid")
+			d.text(at(v), bottom+16, "dim", "middle", "%s", duration(v))
+		}
+	}
+	y := top + 4
+	for _, p := range percentiles {
+		d.text(plotLeft-10, y+barHeight+4, "", "end", "%s", p.name)
+		for _, s := range sides {
+			v := p.of(s.latency)
+			d.bar(plotLeft, y, max(at(v)-plotLeft, 1), s.class)
+			d.text(at(v)+6, y+11, "", "start", "%s", duration(v))
+			y += barHeight
+		}
+		y += 12
+	}
+	x := 12.0
+	for _, s := range sides {
+		d.bar(x, top+4, 14, s.class)
+		d.text(x+20, top+15, "", "start", "%s", s.name)
+		x += 90
+	}
+	d.text(plotLeft, bottom+34, "dim", "start", "from asking to the answer, medians of the rounds; logarithmic")
+	d.height = bottom + 54
+}
+
+// duration writes microseconds for people.
+func duration(micros float64) string {
+	if micros < 1000 {
+		return fmt.Sprintf("%.0f us", micros)
+	}
+	return fmt.Sprintf("%.3g ms", micros/1000)
+}
