@@ -11,8 +11,8 @@ import (
 // plotFile is where the plot goes.
 const plotFile = "deploy/performance.svg"
 
-// drawing is an SVG picture in the making. Its colors suit a light background
-// as well as a dark one, of which the reader's browser has one.
+// drawing is an SVG picture in the making. Its paper is light, or dark where the
+// reader's browser is.
 type drawing struct {
 	strings.Builder
 	height float64
@@ -30,15 +30,16 @@ const (
 const plotHead = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %.0f" font-family="system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif" font-size="13">
 <title>%s</title>
 <style>
-  text { fill: #24292f } .dim { fill: #57606a } .title { font-weight: 600; font-size: 15px }
+  .paper { fill: #ffffff } text { fill: #24292f } .dim { fill: #57606a } .title { font-weight: 600; font-size: 15px }
   .grid { stroke: #d0d7de } .one { stroke: #57606a; stroke-width: 1.5 } .target { stroke: #cf222e; stroke-width: 3 } .reach { stroke: #24292f; stroke-width: 1.5 }
-  .service { fill: #0969da; stroke: #0969da } .echo { fill: #9a6700; stroke: #9a6700 } .line { fill: none; stroke-width: 2 }
+  .service { fill: #0969da; stroke: #0969da } .echo { fill: #9a6700; stroke: #9a6700 }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 } .dim { fill: #9198a1 }
+    .paper { fill: #0d1117 } text { fill: #e6edf3 } .dim { fill: #9198a1 }
     .grid { stroke: #3d444d } .one { stroke: #9198a1 } .target { stroke: #ff7b72 } .reach { stroke: #e6edf3 }
     .service { fill: #4493f8; stroke: #4493f8 } .echo { fill: #d29922; stroke: #d29922 }
   }
 </style>
+<rect width="100%%" height="100%%" class="paper"/>
 `
 
 // text writes at a point. Of anchor it is the start, the middle or the end.
@@ -52,6 +53,10 @@ func (d *drawing) line(x1, y1, x2, y2 float64, class string) {
 
 func (d *drawing) bar(x, y, width float64, class string) {
 	fmt.Fprintf(d, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" class=\"%s\"/>\n", x, y, width, barHeight, class)
+}
+
+func (d *drawing) dot(x, y float64, class string) {
+	fmt.Fprintf(d, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"5\" class=\"%s\"/>\n", x, y, class)
 }
 
 // finish returns the picture.
@@ -82,7 +87,7 @@ func (t *table) plot() []byte {
 	for _, r := range prompt {
 		d.latencies(r)
 	}
-	d.text(plotLeft, d.height+4, "dim", "start", "%s", t.machine[:strings.IndexByte(t.machine+";", ';')])
+	d.text(12, d.height+4, "dim", "start", "%s", t.machine[:strings.IndexByte(t.machine+";", ';')])
 	d.height += 18
 	return d.finish("How fast the service is next to an echo on the same NATS server")
 }
@@ -117,7 +122,7 @@ func (d *drawing) throughputs(rows []result) {
 		d.text(plotRight+8, y+11, "", "start", "%.2f", got.Median)
 	}
 	d.line(at(1), top, at(1), bottom+4, "one")
-	d.text(plotLeft, bottom+36, "dim", "start", "times as many as the echo. Bar: median; thin line: least to greatest round; red mark: target")
+	d.text(12, bottom+36, "dim", "start", "Checks/s divided by echoes/s. Bar and figure: median of the rounds; thin line: least to greatest; red mark: target.")
 	d.height = bottom + 52
 }
 
@@ -179,19 +184,20 @@ func (d *drawing) latencies(r result) {
 		d.text(plotLeft-10, y+barHeight+4, "", "end", "%s", p.name)
 		for _, s := range sides {
 			v := p.of(s.latency)
-			d.bar(plotLeft, y, max(at(v)-plotLeft, 1), s.class)
-			d.text(at(v)+6, y+11, "", "start", "%s", duration(v))
+			d.line(plotLeft, y+barHeight/2, at(v), y+barHeight/2, s.class)
+			d.dot(at(v), y+barHeight/2, s.class)
+			d.text(at(v)+10, y+11, "", "start", "%s", duration(v))
 			y += barHeight
 		}
 		y += 12
 	}
 	x := 12.0
 	for _, s := range sides {
-		d.bar(x, top+4, 14, s.class)
-		d.text(x+20, top+15, "", "start", "%s", s.name)
+		d.dot(x+5, top+11, s.class)
+		d.text(x+16, top+15, "", "start", "%s", s.name)
 		x += 90
 	}
-	d.text(plotLeft, bottom+34, "dim", "start", "from asking to the answer, medians of the rounds; logarithmic")
+	d.text(12, bottom+34, "dim", "start", "From asking to the answer, the medians of the rounds, on a logarithmic axis.")
 	d.height = bottom + 54
 }
 

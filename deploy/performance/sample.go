@@ -160,7 +160,8 @@ func (r *rig) fill(ctx context.Context, p point) (float64, error) {
 		return 0, err
 	}
 	const piece = 100_000 // Redis does nothing else meanwhile
-	for from := 1; from < p.fill; from += piece {
+	// The first one is copied onto itself, so that it does not expire meanwhile.
+	for from := 0; from < p.fill; from += piece {
 		to := min(from+piece, p.fill) - 1
 		if _, err := r.ask(ctx, "EVAL", script, "1", bucket,
 			before+prefix+".", after, strconv.Itoa(digits), strconv.Itoa(from), strconv.Itoa(to)); err != nil {
