@@ -214,15 +214,15 @@ func TestFullMessages(t *testing.T) {
 		if got, want := h.arrived(), "k0|k1|k2|k3"; got != want {
 			t.Fatalf("got %s, want %s", got, want)
 		}
-		from := 4
-		for len(h.msgs) > 0 {
+		// Full ones go while there are fewer than four messages, the rest when
+		// there is little else under way.
+		for i, want := range [][]string{keys[4:260], keys[260:516], nil, nil, nil, keys[516:]} {
 			h.answer(0)
-			to := min(from+256, len(keys))
-			if got, want := h.arrived(), strings.Join(keys[from:to], " "); got != want {
-				t.Fatalf("got  %s\nwant %s", got, want)
+			if got, want := h.arrived(), strings.Join(want, " "); got != want {
+				t.Fatalf("after %d replies:\ngot  %s\nwant %s", i+1, got, want)
 			}
-			from = to
 		}
+		h.answer(0)
 		for i, o := range outcomes {
 			if !o.done || o.err != nil || o.res.Key != keys[i] {
 				t.Errorf("%s: %+v", keys[i], *o)
@@ -246,18 +246,14 @@ func TestSlowMessagesHoldUpNobody(t *testing.T) {
 		if got, want := h.arrived(), "k4 k5 k6 k7 k8 k9"; got != want {
 			t.Fatalf("after 6ms: got %s, want %s", got, want)
 		}
-		// Three more may go before checks wait again.
-		h.check(t.Context(), keysOf(10, 15)...)
-		if got, want := h.arrived(), "k10|k11|k12"; got != want {
-			t.Fatalf("got %s, want %s", got, want)
-		}
 		// A reply to an old message makes no room that it did not take.
+		h.check(t.Context(), "k10", "k11")
 		h.answer(0)
 		if got := h.arrived(); got != "" {
 			t.Fatalf("got %s", got)
 		}
 		time.Sleep(6 * time.Millisecond)
-		if got, want := h.arrived(), "k13 k14"; got != want {
+		if got, want := h.arrived(), "k10 k11"; got != want {
 			t.Fatalf("got %s, want %s", got, want)
 		}
 		for len(h.msgs) > 0 {
@@ -565,6 +561,75 @@ func TestConnectionGoesAway(t *testing.T) {
 		}
 		h.nc.Close()
 	})
+}
+
+// A client that is closed leaves nothing behind, and can be used again.
+func TestClose(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *held) {
+		h.client.Close() // with nothing to give back
+		a := h.check(t.Context(), "a")[0]
+		h.arrived()
+		if n := h.nc.NumSubscriptions(); n != 1 {
+			t.Errorf("%d subscriptions, want 1", n)
+		}
+		h.client.Close()
+		synctest.Wait()
+		checkError(t, a.err, "may have been charged", "ErrDisconnected", "ErrUnavailable")
+		if n := h.nc.NumSubscriptions(); n != 0 {
+			t.Errorf("%d subscriptions after Close, want none", n)
+		}
+		h.client.Close()
+		b := h.check(t.Context(), "b")[0]
+		h.arrived()
+		h.answer(1)
+		h.want("b", b)
+		h.nc.Close()
+		h.client.Close()
+	})
+}
+
+// Callers without a deadline of their own wait as long as the client says.
+func TestOwnTimeouts(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *held) {
+		sent := h.check(t.Context(), "a", "b")
+		time.Sleep(500 * time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		patient := h.check(ctx, "p")[0]
+		late := h.check(context.Background(), "c")[0]
+		h.arrived()
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		for _, o := range sent {
+			checkError(t, o.err, "no answer within 2s; it may have been charged", "ErrTimeout")
+			if !errors.Is(o.err, context.DeadlineExceeded) || o.took != 2*time.Second {
+				t.Errorf("after %s: %v", o.took, o.err)
+			}
+		}
+		if late.done || patient.done {
+			t.Errorf("got %+v, %+v half a second too early", *late, *patient)
+		}
+		time.Sleep(500 * time.Millisecond)
+		synctest.Wait()
+		checkError(t, late.err, "no answer within 2s", "ErrTimeout")
+		time.Sleep(57 * time.Second)
+		h.answer(2)
+		h.want("p", patient)
+	})
+	inBubble(t, func(t *testing.T, h *held) {
+		sent := h.check(t.Context(), "a", "b", "c", "d")
+		queued := h.check(t.Context(), "e")[0]
+		time.Sleep(3 * time.Millisecond)
+		synctest.Wait()
+		for _, o := range sent {
+			checkError(t, o.err, "no answer within 3ms; it may have been charged", "ErrTimeout")
+		}
+		checkError(t, queued.err, "not sent within 3ms", "ErrTimeout")
+		time.Sleep(time.Second)
+		if got, want := h.arrived(), "a|b|c|d"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}, client.WithTimeout(3*time.Millisecond))
 }
 
 // TestStress has a thousand callers who leave at any time, and a server that

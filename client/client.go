@@ -54,6 +54,16 @@ func New(nc *nats.Conn, opts ...Option) (*Client, error) {
 	return c, nil
 }
 
+// Close gives back what the client has of its connection: the subscription for
+// the replies to its checks. Checks that still wait for their answers fail with
+// [ErrDisconnected]. A client that is used again subscribes again. When the
+// connection is closed there is nothing left to give back.
+func (c *Client) Close() {
+	if c.batcher != nil {
+		c.batcher.hangUp()
+	}
+}
+
 // WithPrefix puts prefix, a key of one or more tokens, before every key: with
 // the prefix acme, Check of user.42 is about acme.user.42, which is also what
 // its [Result] says. All subjects then begin with the prefix, those of

@@ -36,6 +36,27 @@
 // many checks in one request, and [Client.CheckAll] takes from several keys
 // all or nothing.
 //
+// # Batching
+//
+// Checks that are made at the same time travel together: while four or more are
+// under way, others wait for the next reply, or until there are 256 of them,
+// and go in one message. There is no timer, and a lone check waits for nobody.
+// At 128 callers that is several times as fast as a message for each, and
+// takes a small part of the work off NATS and workers. Nothing else changes:
+// each check has its own answer, error and deadline, and whoever stops waiting
+// leaves at once. One that had not been sent by then was not charged.
+//
+// Messages go to ratelimit.check, or with [WithPrefix] to ratelimit.check and
+// the prefix, and replies arrive in an inbox that the client subscribes to at
+// the first check. What a NATS user may publish must include that subject.
+// [WithoutBatching] sends each check on a subject of its own. Only
+// [Client.Check] is batched. A message that gets no answer for 5 ms, because a
+// worker hangs say, keeps no others from going.
+//
+// One Client for a connection and prefix serves a whole program; more of them
+// share nothing. Before a connection is drained, let the calls return: those
+// that wait then fail with [ErrDisconnected].
+//
 // # Waiting
 //
 // [Client.Wait] is Check for those who would rather wait than be denied. Those

@@ -57,6 +57,11 @@ type Decision struct {
 	// the items for good.
 	RetryAfter time.Duration
 
+	// InTurn is true when the buckets were not decided at one moment but one
+	// after the other, because Redis Cluster keeps them apart; see
+	// [Client.CheckAll].
+	InTurn bool
+
 	// Results has an element for each of the items, in their order. If the
 	// whole was denied, they say which items had the tokens, and nothing was
 	// taken from any. If a policy denies one of the items for good, the others
@@ -66,8 +71,12 @@ type Decision struct {
 
 // CheckAll takes the tokens of all items, or none: a user, an address and an
 // endpoint, say. Together the items can have 16 limits, and no two may be
-// about the same limit of the same key. In Redis Cluster the keys must be in
-// one slot.
+// about the same limit of the same key.
+//
+// It all happens at one moment, unless the service keeps its buckets in Redis
+// Cluster and the keys are in several slots. Then they are taken in turn, and
+// given back if one denies, so that no limit is ever exceeded; but others may
+// for a moment be denied tokens that are about to be given back.
 //
 // The error is about the request as a whole, and then nothing was decided.
 func (c *Client) CheckAll(ctx context.Context, items []Item) (Decision, error) {
@@ -75,7 +84,7 @@ func (c *Client) CheckAll(ctx context.Context, items []Item) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
-	d := Decision{Allowed: replies.Allowed, RetryAfter: millis(replies.RetryAfterMS), Results: make([]Result, len(items))}
+	d := Decision{Allowed: replies.Allowed, RetryAfter: millis(replies.RetryAfterMS), InTurn: replies.InTurn, Results: make([]Result, len(items))}
 	for i := range replies.Results {
 		d.Results[i] = resultOf(&replies.Results[i])
 	}

@@ -53,7 +53,7 @@ func (b *batcher) receive(in *inbox, msg *nats.Msg) {
 		return
 	}
 	b.mu.Lock()
-	m := b.messages[id]
+	m := b.sent[id]
 	if m == nil || !m.encoded {
 		b.mu.Unlock()
 		return // nobody waits for it any more
@@ -69,28 +69,39 @@ func (b *batcher) receive(in *inbox, msg *nats.Msg) {
 		// Nobody has seen the message, so it is safe to repeat. A worker that
 		// was just being replaced is there by now.
 		if err := b.publish(m); err != nil {
-			b.send(b.fail(m, err))
+			b.fail(m, err)
+			b.flush()
 		}
 		return
 	}
-	b.send(b.finish(m, m.answer(b, msg)))
+	b.finish(m, m.answer(b, msg))
+	b.flush()
 }
 
-// closed is called when the inbox is gone: the connection was closed, or is
-// being drained.
+// hangUp ends the subscription, if there is one.
+func (b *batcher) hangUp() {
+	if in := b.inbox.Load(); in != nil {
+		// The error says that somebody else has done so.
+		_ = in.sub.Unsubscribe()
+	}
+}
+
+// closed is called when the inbox is gone: the connection was closed, is being
+// drained, or the client hung up.
 func (b *batcher) closed(in *inbox) {
 	b.inbox.CompareAndSwap(in, nil)
 	b.mu.Lock()
 	var lost []*message
-	for _, m := range b.messages {
+	for _, m := range b.sent {
 		if m.encoded {
 			lost = append(lost, m)
 		}
 	}
 	b.mu.Unlock()
 	for _, m := range lost {
-		b.send(b.fail(m, errLost(nats.ErrConnectionClosed)))
+		b.fail(m, errLost(nats.ErrConnectionClosed))
 	}
+	b.flush()
 }
 
 // noResponders reports whether msg is how the NATS server says that nobody

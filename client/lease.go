@@ -46,6 +46,7 @@ type Lease struct {
 	mu      sync.Mutex // guards what follows; only with it do tokens grow
 	closed  bool
 	line    list.List // of *waiter
+	joined  uint64    // how many ever stood in line
 	chunks  []chunk   // what brought the tokens, in the order of asking
 	sum     int64     // of the chunks: tokens and what was spent since settle
 	used    int64     // spent since asked
@@ -165,7 +166,9 @@ func (l *Lease) Close(ctx context.Context) error {
 	l.mu.Lock()
 	now := l.now()
 	l.settle(now)
-	l.lost = nil // of earlier
+	if !l.refused {
+		l.lost = nil // of earlier
+	}
 	for i := range l.chunks {
 		// Whoever is past the look at the clock may still spend a token.
 		k := l.chunks[i].left

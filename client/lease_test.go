@@ -159,36 +159,101 @@ func TestLeaseReset(t *testing.T) {
 	})
 }
 
-// TestLeaseLine has many callers and a service that takes its time: they make
-// one request after the other, and all get their tokens in the order of their
-// calls.
+// TestLeaseLine has many callers and a service that takes its time: they wait
+// for one request after the other, and nobody overtakes.
 func TestLeaseLine(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "")
 		c := r.client()
 		l := r.lease(c, "k", client.WithRate(1000, time.Hour))
-		r.store.takes.Store(int64(10 * time.Millisecond))
+		const trip = 10 * time.Millisecond
+		r.store.takes.Store(int64(trip))
 		var wg sync.WaitGroup
-		var mu sync.Mutex
-		var order []int
+		start := time.Now()
 		for i := range 100 {
 			wg.Go(func() {
 				if !take(t, l, int64(1+i%3)).Allowed {
 					t.Errorf("caller %d is denied", i)
 				}
-				mu.Lock()
-				defer mu.Unlock()
-				order = append(order, i)
 			})
-			synctest.Wait()
 		}
-		start := time.Now()
 		wg.Wait()
 		if asks := r.store.asks.Load(); asks > 3 {
 			t.Errorf("100 callers made %d checks", asks)
 		}
-		if took := time.Since(start); took > 30*time.Millisecond {
+		if took := time.Since(start); took > 3*trip {
 			t.Errorf("it took %s", took)
+		}
+
+		use(t, l, 100, time.Millisecond)
+		held := l.Held()
+		if held == 0 {
+			t.Fatal("nothing is held")
+		}
+		start = time.Now()
+		wg.Go(func() { take(t, l, held+100) })
+		synctest.Wait()
+		take(t, l, 1)
+		if took := time.Since(start); took < trip {
+			t.Errorf("one who came later got a token after %s", took)
+		}
+		wg.Wait()
+	})
+}
+
+// TestLeaseLineLow has more callers than there are tokens, as is known.
+func TestLeaseLineLow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "")
+		l := r.lease(r.client(), "k", client.WithRate(5, time.Hour))
+		r.store.takes.Store(int64(time.Millisecond))
+		var wg sync.WaitGroup
+		var allowed, denied atomic.Int64
+		for range 20 {
+			wg.Go(func() {
+				if taken := take(t, l, 1); taken.Allowed {
+					allowed.Add(1)
+				} else if taken.RetryAfter > 11*time.Minute {
+					denied.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if allowed.Load() != 5 || denied.Load() != 15 {
+			t.Errorf("%d are allowed and %d denied, want 5 and 15", allowed.Load(), denied.Load())
+		}
+		// What the first who came wants, what the others can have, and a denial.
+		if n := r.store.asks.Load(); n > 3 {
+			t.Errorf("that took %d checks", n)
+		}
+	})
+}
+
+// TestLeaseWindow has a window that ends: nothing of it is spent in the next
+// one, nor given back to that.
+func TestLeaseWindow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "")
+		c := r.client()
+		limit := []client.CheckOption{client.WithRate(1000, 10*time.Second), client.WithAlgorithm("fixed_window")}
+		l := r.lease(c, "k", limit[0], limit[1], client.WithHoldTime(time.Minute))
+		end := time.Now().Truncate(10 * time.Second).Add(10 * time.Second)
+		time.Sleep(time.Until(end.Add(-100 * time.Millisecond)))
+		use(t, l, 200, 200*time.Microsecond)
+		held := l.Held()
+		if left := r.left(c, "k", limit...); held == 0 || left+held != 800 {
+			t.Fatalf("%d are held and %d left", held, left)
+		}
+		time.Sleep(time.Until(end))
+		if n := l.Held(); n != 0 {
+			t.Errorf("%d are held of a window that is over", n)
+		}
+		if _, err := c.Check(t.Context(), "k", limit...); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if left := r.left(c, "k", limit...); left != 999 {
+			t.Errorf("%d are left in the new window, want 999", left)
 		}
 	})
 }

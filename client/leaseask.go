@@ -59,7 +59,7 @@ func (l *Lease) ask() bool {
 	l.settle(now)
 	l.serve(0, 0)
 	l.publish()
-	cost := l.plan(now)
+	cost, last := l.plan(now), l.joined
 	l.mu.Unlock()
 	if cost == 0 {
 		return false
@@ -75,7 +75,7 @@ func (l *Lease) ask() bool {
 	case err != nil:
 		l.narrow = !alone && errors.Is(err, ErrCostExceedsBurst)
 		if !l.narrow {
-			l.fail(err)
+			l.fail(last, err)
 		}
 	case !res.Allowed:
 		l.hear(&res)
@@ -199,10 +199,12 @@ func (l *Lease) deny(cost int64, res *Result) {
 	}
 }
 
-// fail takes in that a check was not decided. It needs l.mu.
-func (l *Lease) fail(err error) {
+// fail takes in that a check was not decided, which is told to those who stood
+// in line when it was sent, up to the one called last: for others there is
+// another try. It needs l.mu.
+func (l *Lease) fail(last uint64, err error) {
 	l.heard = 0
-	for l.line.Len() > 0 {
+	for l.line.Len() > 0 && l.line.Front().Value.(*waiter).number <= last {
 		l.answer(l.line.Front(), Taken{}, err)
 		if errors.Is(err, ErrCostExceedsBurst) {
 			return // the others may ask for less

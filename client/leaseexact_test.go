@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -74,6 +75,64 @@ func TestLeaseExact(t *testing.T) {
 				a.check(t, algorithm, rate, most.Load())
 			})
 		})
+	}
+}
+
+// TestLeaseConserves has callers who give up, leases that are closed while
+// they are used, and a bucket that does not refill meanwhile: in the end
+// exactly what was admitted is missing.
+func TestLeaseConserves(t *testing.T) {
+	r := newRig(t, "")
+	const burst = 200_000
+	limit := client.WithRate(burst, 366*24*time.Hour)
+	var admitted atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 4 {
+		c := r.client(client.WithTimeout(time.Minute))
+		wg.Go(func() {
+			for range 10 {
+				l, err := c.Lease(t.Context(), "k", limit, client.WithHoldTime(20*time.Millisecond))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var users sync.WaitGroup
+				for range 8 {
+					users.Go(func() {
+						for {
+							ctx, cancel := context.WithTimeout(context.Background(), rand.N(2*time.Millisecond))
+							n := 1 + rand.Int64N(5)
+							taken, err := l.Take(ctx, n)
+							cancel()
+							switch {
+							case errors.Is(err, client.ErrLeaseClosed):
+								return
+							case err != nil && !errors.Is(err, context.DeadlineExceeded):
+								t.Errorf("client %d: %v", i, err)
+								return
+							case taken.Allowed:
+								admitted.Add(n)
+							}
+							if rand.IntN(100) == 0 {
+								time.Sleep(rand.N(30 * time.Millisecond))
+							}
+						}
+					})
+				}
+				time.Sleep(rand.N(60 * time.Millisecond))
+				if err := l.Close(context.Background()); err != nil {
+					t.Error(err)
+				}
+				users.Wait()
+			}
+		})
+	}
+	wg.Wait()
+	if left := r.left(r.client(), "k", limit); left+admitted.Load() != burst {
+		t.Errorf("%d were admitted and %d are left of %d", admitted.Load(), left, burst)
+	}
+	if admitted.Load() < 1000 {
+		t.Errorf("only %d were admitted", admitted.Load())
 	}
 }
 

@@ -10,10 +10,11 @@ import (
 
 // waiter waits in line for tokens.
 type waiter struct {
-	n     int64
-	done  chan struct{} // closed when the rest is set
-	taken Taken
-	err   error
+	n      int64
+	number uint64
+	done   chan struct{} // closed when the rest is set
+	taken  Taken
+	err    error
 }
 
 // queue is Take when the tokens are not there: it waits in line.
@@ -43,7 +44,8 @@ func (l *Lease) queue(ctx context.Context, n int64) (Taken, error) {
 		l.mu.Unlock()
 		return Taken{RetryAfter: max(0, d.retry-now)}, nil
 	}
-	w := &waiter{n: n, done: make(chan struct{})}
+	l.joined++
+	w := &waiter{n: n, number: l.joined, done: make(chan struct{})}
 	place := l.line.PushBack(w)
 	l.publish()
 	l.mu.Unlock()

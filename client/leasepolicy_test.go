@@ -8,7 +8,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
 	"github.com/quotaworker/ratelimit/client"
+	"github.com/quotaworker/ratelimit/client/wire"
 )
 
 const leasePolicies = `
@@ -240,6 +244,37 @@ func TestLeaseAway(t *testing.T) {
 		}
 		checkError(t, l.Close(t.Context()), "no workers listen", "ErrUnavailable", "ErrNoWorkers")
 	})
+}
+
+// TestLeaseNotPermitted has a user who may take and not give back.
+func TestLeaseNotPermitted(t *testing.T) {
+	srv := startServer(t, server.Options{Users: []*server.User{
+		{Username: "worker", Password: "pw"},
+		{Username: "app", Password: "pw", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"ratelimit.refund.>"}}}},
+	}})
+	serve(t, srv, func(msg *nats.Msg) {
+		_ = msg.Respond(wire.AppendReply(nil, &wire.Reply{Allowed: true, Limit: 1000, Remaining: 900, ResetAfterMS: 360_000, WindowMS: 3_600_000, Source: "redis"}))
+	}, nats.UserInfo("worker", "pw"))
+	c, err := client.New(connect(t, srv, nats.UserInfo("app", "pw")), client.WithTimeout(50*time.Millisecond), client.WithoutBatching())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := c.Lease(t.Context(), "k", client.WithHoldTime(50*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold := func() {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); l.Held() == 0; take(t, l, 1) {
+			if time.Now().After(deadline) {
+				t.Fatal("nothing is held")
+			}
+		}
+	}
+	hold()
+	time.Sleep(200 * time.Millisecond) // until they were not given back
+	hold()
+	checkError(t, l.Close(t.Context()), `Permissions Violation for Publish to "ratelimit.refund.k"`, "ErrUnavailable", "ErrPermission")
 }
 
 // TestLeaseHangs has a service that does not answer.

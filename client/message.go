@@ -29,8 +29,8 @@ type message struct {
 
 	// Guarded by the mutex of the batcher.
 	waiting  int       // how many callers still wait
-	sent     time.Time // or rather taken from the queue
-	counts   bool      // against maxInFlight
+	taken    time.Time // from the queue
+	counts   bool      // as under way
 	encoded  bool      // its checks are not looked at any more
 	repeated bool      // it was sent twice
 
@@ -46,7 +46,7 @@ func newMessage() *message {
 
 // start makes m a message for up to so many checks and bytes.
 func (m *message) start(id uint64, now time.Time, most int, payload int64) {
-	m.id, m.sent = id, now
+	m.id, m.taken = id, now
 	m.counts = true
 	m.users.Store(2)
 	m.most = most

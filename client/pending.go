@@ -79,7 +79,10 @@ func (p *pending) answer(res Result, err error) {
 }
 
 // queue is a list of checks, to and from which checks move in any order.
-type queue struct{ first, last *pending }
+type queue struct {
+	first, last *pending
+	n           int
+}
 
 func (q *queue) push(p *pending) {
 	p.state = stateQueued
@@ -90,6 +93,7 @@ func (q *queue) push(p *pending) {
 		q.last.next = p
 	}
 	q.last = p
+	q.n++
 }
 
 func (q *queue) pushFront(p *pending) {
@@ -101,6 +105,7 @@ func (q *queue) pushFront(p *pending) {
 		q.first.prev = p
 	}
 	q.first = p
+	q.n++
 }
 
 func (q *queue) remove(p *pending) {
@@ -115,4 +120,19 @@ func (q *queue) remove(p *pending) {
 		p.next.prev = p.prev
 	}
 	p.prev, p.next = nil, nil
+	q.n--
+}
+
+// drop takes out the checks that are overdue, and returns them.
+func (q *queue) drop(overdue func(*pending) bool) (dropped []*pending) {
+	for p := q.first; p != nil; {
+		next := p.next
+		if overdue(p) {
+			q.remove(p)
+			p.state = stateLeft
+			dropped = append(dropped, p)
+		}
+		p = next
+	}
+	return dropped
 }

@@ -49,9 +49,10 @@ type Result struct {
 	// several; it is nil when there is one.
 	Limits []LimitStatus
 
-	// Source is where the decision was made, "redis" or "memory", or "policy"
-	// if the policy says the same whatever was used up: then Limit and all that
-	// goes with it is 0. Newer workers may know other places.
+	// Source is where the decision was made, "redis" or "memory"; "deny_cache"
+	// if Redis has denied it before and would again; or "policy" if the policy
+	// says the same whatever was used up: then Limit and all that goes with it
+	// is 0. Newer workers may know other places.
 	Source string
 
 	// Degraded is true when the decision did not come from the store that all

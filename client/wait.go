@@ -25,9 +25,10 @@ var (
 // check in the end.
 //
 // Those who wait for the same key with the same limit stand in line: only the
-// first asks, and not before it has a chance, so the order is that of the
-// calls and no more requests are made than tokens are to be had. The line is
-// that of the client; several clients share the tokens as they come.
+// first asks, and when it knows how long that takes, not before it has a chance.
+// So the order is that of the calls, and there is about one request for each
+// token. The line is that of the client; several clients share the tokens as
+// they come. A bucket that somebody fills is noticed within ten seconds.
 //
 // If it is known that the tokens will not be there before the deadline of ctx,
 // seeing who stands ahead, Wait fails at once with [ErrPastDeadline]. It fails

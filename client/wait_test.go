@@ -92,7 +92,7 @@ func TestWaitWindow(t *testing.T) {
 				}
 			}
 			// Nobody is told that there is no chance when there is one.
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 21*time.Second)
 			defer cancel()
 			var wg sync.WaitGroup
 			for range 4 {
@@ -366,6 +366,31 @@ func TestWaitHopeless(t *testing.T) {
 		synctest.Wait()
 		if n := client.Lines(c); n != 0 {
 			t.Errorf("%d lines are left", n)
+		}
+	})
+}
+
+// TestWaitReset has a bucket that somebody fills long before it is full by
+// itself.
+func TestWaitReset(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "")
+		c := r.client()
+		limit := client.WithRate(1, time.Hour)
+		if _, err := c.Wait(t.Context(), "k", limit); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		time.AfterFunc(5*time.Minute+time.Second, func() {
+			if _, err := c.Reset(t.Context(), "k", limit); err != nil {
+				t.Error(err)
+			}
+		})
+		if _, err := c.Wait(t.Context(), "k", limit); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > 5*time.Minute+10*time.Second {
+			t.Errorf("it took %s", took)
 		}
 	})
 }

@@ -12,6 +12,11 @@ import (
 	"github.com/quotaworker/ratelimit/client/wire"
 )
 
+// recheck is how long the first in line sleeps at most before asking again:
+// somebody may have filled the bucket, or the operator may have changed the
+// limit.
+const recheck = 10 * time.Second
+
 // waitLines are the lines of a client in which somebody stands, by key and
 // limit.
 type waitLines struct {
@@ -95,7 +100,7 @@ func (q *waitLine) late(w *waiting, ahead float64) error {
 // q.next.
 func (q *waitLine) when(tokens float64) time.Time {
 	more := (tokens - float64(q.cost)) * float64(q.fill)
-	return q.next.Add(time.Duration(min(more, float64(forever))))
+	return q.next.Add(time.Duration(min(max(more, -float64(forever)), float64(forever))))
 }
 
 // leave takes w out of the line, and reports whether it was there still.
@@ -155,7 +160,7 @@ func (q *waitLine) run() {
 		}
 		mu.Unlock()
 		if wait > 0 {
-			timer.Reset(w.spread(wait))
+			timer.Reset(min(w.spread(wait), recheck))
 			select {
 			case <-timer.C:
 			case <-q.wake:

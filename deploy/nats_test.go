@@ -20,6 +20,7 @@ import (
 	"github.com/quotaworker/ratelimit/client/wire"
 	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/limiter/batch"
+	"github.com/quotaworker/ratelimit/limiter/denycache"
 	"github.com/quotaworker/ratelimit/limiter/memstore"
 	"github.com/quotaworker/ratelimit/limiter/policy"
 	"github.com/quotaworker/ratelimit/worker"
@@ -73,11 +74,13 @@ func connect(t *testing.T, s *server.Server, user, password string, opts ...nats
 	return nc, side
 }
 
-// startWorker starts a worker with memory buckets of 5 tokens.
-func startWorker(t *testing.T, nc *nats.Conn) {
+// startWorker starts a worker with memory buckets of 5 tokens, and returns its
+// deny cache.
+func startWorker(t *testing.T, nc *nats.Conn) *denycache.Cache {
 	t.Helper()
-	queue := batch.New(memstore.New(memstore.Options{}), batch.Options{})
-	w, err := worker.New(nc, queue, worker.Options{DefaultLimit: limiter.Limit{Rate: 5, Interval: time.Hour}})
+	cache := denycache.New(memstore.New(memstore.Options{}), denycache.Options{})
+	queue := batch.New(cache, batch.Options{})
+	w, err := worker.New(nc, queue, worker.Options{Denials: cache, DefaultLimit: limiter.Limit{Rate: 5, Interval: time.Hour}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +91,7 @@ func startWorker(t *testing.T, nc *nats.Conn) {
 			t.Error(err)
 		}
 	})
+	return cache
 }
 
 // ask makes a check through a worker and a peek at what it left.
@@ -138,7 +142,17 @@ func TestNATSUsers(t *testing.T) {
 	}
 
 	workerNC, workerSide := connect(t, s, "worker", "hush-worker")
-	startWorker(t, workerNC)
+	cache := startWorker(t, workerNC)
+	operatorNC, operatorSide := connect(t, s, "operator", "hush-operator")
+	if _, err := operatorNC.Request("ratelimit.reset.user.41", nil, 5*time.Second); err != nil {
+		t.Fatalf("reset: %v", err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); cache.Stats().Heard == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("workers do not hear each other")
+		}
+	}
+	refused(t, "an operator speaking for workers", operatorSide, func() error { return operatorNC.Publish(worker.DenialsSubject, nil) })
 	bridgeNC, bridgeSide := connect(t, s, "bridge", "hush-bridge")
 	ask(t, bridgeNC)
 	if _, err := bridgeNC.Request("$SRV.STATS."+worker.ServiceName, nil, 5*time.Second); err != nil {
@@ -156,6 +170,7 @@ func TestNATSUsers(t *testing.T) {
 		"listening in on all checks": func() error { _, err := workerNC.SubscribeSync("ratelimit.check.>"); return err },
 		"listening in on answers":    func() error { _, err := workerNC.SubscribeSync("_INBOX.>"); return err },
 		"asking":                     func() error { return workerNC.Publish("ratelimit.check.user.42", nil) },
+		"speaking for other workers": func() error { return workerNC.Publish("ratelimit.internal.other", nil) },
 		"publishing elsewhere":       func() error { return workerNC.Publish("orders.new", nil) },
 		"changing policies":          func() error { return workerNC.Publish("$KV.ratelimit-policies.policies.yaml", nil) },
 		"deleting policies":          func() error { return workerNC.Publish("$JS.API.STREAM.DELETE.KV_ratelimit-policies", nil) },
@@ -163,8 +178,10 @@ func TestNATSUsers(t *testing.T) {
 		refused(t, "a worker "+name, workerSide, try)
 	}
 	for name, try := range map[string]func() error{
-		"resetting": func() error { return bridgeNC.Publish("ratelimit.reset.user.42", nil) },
-		"answering": func() error { _, err := bridgeNC.QueueSubscribeSync("ratelimit.check.>", wire.QueueGroup); return err },
+		"denying":       func() error { return bridgeNC.Publish(worker.DenialsSubject, nil) },
+		"eavesdropping": func() error { _, err := bridgeNC.SubscribeSync(worker.DenialsSubject); return err },
+		"resetting":     func() error { return bridgeNC.Publish("ratelimit.reset.user.42", nil) },
+		"answering":     func() error { _, err := bridgeNC.QueueSubscribeSync("ratelimit.check.>", wire.QueueGroup); return err },
 		"changing policies": func() error {
 			return bridgeNC.Publish("$KV.ratelimit-policies.policies.yaml", nil)
 		},

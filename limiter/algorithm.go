@@ -40,6 +40,14 @@ type algorithm interface {
 	// give gives tokens back, at most until the bucket is full.
 	give(s State, cost int64) State
 
+	// undo gives tokens back that were taken at the time taken, less what has
+	// flowed in since. The bucket never has more than if they had not been
+	// taken, however many others took and gave back in between.
+	undo(s State, cost, taken, now int64) State
+
+	// stamp is what the script needs to know of the time taken for that.
+	stamp(taken int64) int64
+
 	// level describes the bucket to somebody who asks for cost tokens.
 	level(s State, cost, now int64) Level
 
@@ -110,6 +118,10 @@ func (r *Rule) Mark(s State, now int64) Mark {
 // Args returns the numbers with which the script of the rule's algorithm
 // decides at about the given time.
 func (r *Rule) Args(now time.Time) []int64 { return r.alg.args(now.UnixMicro()) }
+
+// Stamp returns what the script needs to know for an [Undo] of what was taken
+// at that time.
+func (r *Rule) Stamp(taken int64) int64 { return r.alg.stamp(taken) }
 
 // Width returns how many numbers of a State the rule's algorithm uses; the
 // others are 0.

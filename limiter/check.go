@@ -20,6 +20,15 @@ const (
 
 	// Reset fills every bucket. The cost is not used.
 	Reset
+
+	// Look answers as Take would, and takes nothing.
+	Look
+
+	// Undo gives back what a Take has taken at Demand.Taken, without granting
+	// a token more than if that Take had never been: what has flowed into a
+	// bucket since then is not given twice, and a window that is over gets
+	// nothing back. It is for stores that take from several places in turn.
+	Undo
 )
 
 // MaxDemands bounds the demands of one check.
@@ -36,6 +45,9 @@ type Demand struct {
 
 	// Cost is in tokens, from 0 to the burst of the rule.
 	Cost int64
+
+	// Taken is, of an Undo, the Result.At of the Take. The others ignore it.
+	Taken int64
 }
 
 // Check is one question: may all of these demands be met, now? Either every
@@ -98,7 +110,7 @@ func (c *Check) Validate() error {
 	if c.OnOutage > OutageDeny {
 		return fmt.Errorf("%w: there is no outage %d", ErrInvalidCheck, c.OnOutage)
 	}
-	if c.Op > Reset {
+	if c.Op > Undo {
 		return fmt.Errorf("%w: there is no operation %d", ErrInvalidCheck, c.Op)
 	}
 	for i := range c.Demands {
@@ -108,7 +120,9 @@ func (c *Check) Validate() error {
 			return fmt.Errorf("%w: key %q has no rule", ErrInvalidCheck, d.Key)
 		case d.Cost < 0:
 			return fmt.Errorf("%w: key %q has cost %d, which must not be negative", ErrInvalidCheck, d.Key, d.Cost)
-		case d.Cost > d.Rule.limit.Burst && c.Op == Take:
+		case d.Taken <= 0 && c.Op == Undo:
+			return fmt.Errorf("%w: key %q has no time at which its tokens were taken", ErrInvalidCheck, d.Key)
+		case d.Cost > d.Rule.limit.Burst && c.Op != Refund && c.Op != Reset:
 			return fmt.Errorf("%w: cost %d is more than the burst of %d of limit %q and could never be granted; lower the cost or raise the burst", ErrCostExceedsBurst, d.Cost, d.Rule.limit.Burst, d.Rule.Name())
 		}
 		for j := range i {
@@ -133,6 +147,9 @@ const (
 	// SourcePolicy is nowhere: the answer is what was to be said without a
 	// decision, see Check.OnOutage.
 	SourcePolicy
+	// SourceDenyCache is the memory of one process too, but of what the shared
+	// store has said: a denial that is still in force.
+	SourceDenyCache
 )
 
 // String returns the word that stands for the source on the wire.
@@ -144,13 +161,15 @@ func (s Source) String() string {
 		return "memory"
 	case SourcePolicy:
 		return "policy"
+	case SourceDenyCache:
+		return "deny_cache"
 	}
 	return "none"
 }
 
 // Shared reports whether every process that asks the store sees this
-// decision. An answer from elsewhere is degraded.
-func (s Source) Shared() bool { return s == SourceRedis }
+// decision, or what it follows from. An answer from elsewhere is degraded.
+func (s Source) Shared() bool { return s == SourceRedis || s == SourceDenyCache }
 
 // Level is what one bucket looks like after a check was decided.
 type Level struct {
@@ -183,9 +202,23 @@ type Result struct {
 	// Source is SourceNone if and only if the check was not decided.
 	Source Source
 
+	// At is when the check was decided, by the clock of the store, in
+	// microseconds since the Unix epoch. It is 0 where no store decided.
+	At int64
+
+	// InTurn is true when the buckets were not decided at one moment but one
+	// after the other, because the store keeps them apart: see Store.
+	InTurn bool
+
 	// Levels has an element for each demand of the check, in its order.
 	// Stores append to Levels[:0], so a caller can reuse the space.
 	Levels []Level
+
+	// States are, of a denied check that was not taken in turn, what its
+	// buckets were like at At, in the order of the demands, for whoever wants to
+	// work out what the store would say a little later; of others they say
+	// nothing. Their space is reused as well.
+	States []State
 }
 
 // RetryAfter returns the time after which the whole check would be granted if

@@ -8,15 +8,18 @@ package limiter
 // The check must be valid. The script in Redis makes the same decisions;
 // limitertest holds the two together.
 func Decide(c *Check, states []State, now int64, res *Result) {
-	res.Allowed = true
-	res.Levels = res.Levels[:0]
-	if c.Op != Take {
+	res.Allowed, res.At, res.InTurn = true, now, false
+	res.Levels, res.States = res.Levels[:0], res.States[:0]
+	if c.Op != Take && c.Op != Look {
 		for i := range c.Demands {
 			d := &c.Demands[i]
-			if c.Op == Reset {
+			switch c.Op {
+			case Reset:
 				states[i] = State{}
-			} else {
+			case Refund:
 				states[i] = d.Rule.alg.give(states[i], d.Cost)
+			case Undo:
+				states[i] = d.Rule.alg.undo(states[i], d.Cost, d.Taken, now)
 			}
 			res.Levels = append(res.Levels, d.Rule.alg.level(states[i], 0, now))
 		}
@@ -28,9 +31,12 @@ func Decide(c *Check, states []State, now int64, res *Result) {
 			res.Allowed = false
 		}
 	}
+	if !res.Allowed {
+		res.States = append(res.States, states[:len(c.Demands)]...)
+	}
 	for i := range c.Demands {
 		d := &c.Demands[i]
-		if !res.Allowed || d.Cost == 0 {
+		if !res.Allowed || d.Cost == 0 || c.Op == Look {
 			res.Levels = append(res.Levels, d.Rule.alg.level(states[i], d.Cost, now))
 			continue
 		}
@@ -43,5 +49,7 @@ func Decide(c *Check, states []State, now int64, res *Result) {
 }
 
 // Takes reports whether the check asks the bucket of its i-th demand for
-// tokens. Then a mark that is stale is written anew, see [Rule.Open].
-func (c *Check) Takes(i int) bool { return c.Op == Take && c.Demands[i].Cost > 0 }
+// tokens, or would. Then a mark that is stale is written anew, see [Rule.Open].
+func (c *Check) Takes(i int) bool {
+	return (c.Op == Take || c.Op == Look) && c.Demands[i].Cost > 0
+}

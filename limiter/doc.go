@@ -16,7 +16,7 @@
 //     error says that no decision was made;
 //   - a [Store] keeps the buckets and decides whole slices of checks. The
 //     packages memstore and redisstore are stores, failover makes one store
-//     of two, and limitertest is the contract that each of them signs.
+//     of two, denycache remembers what one denied, and limitertest is the contract that each of them signs.
 //
 // # Algorithms
 //

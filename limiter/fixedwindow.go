@@ -75,6 +75,15 @@ func (w *fixedWindow) take(s State, cost int64) State { return State{s[0] + cost
 
 func (w *fixedWindow) give(s State, cost int64) State { return State{max(0, s[0]-cost)} }
 
+func (w *fixedWindow) undo(s State, cost, taken, now int64) State {
+	if w.stamp(taken) != w.at(now).end {
+		return s
+	}
+	return w.give(s, cost)
+}
+
+func (w *fixedWindow) stamp(taken int64) int64 { return w.at(taken).end }
+
 func (w *fixedWindow) level(s State, cost, now int64) Level {
 	l := Level{Admitted: w.has(s, cost, now), Remaining: w.most - s[0]}
 	left := time.Duration(w.at(now).end-now) * time.Microsecond

@@ -2,14 +2,23 @@ package limiter
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
 // Limiter holds keys to one limit. It is the shortest way to use a [Store] in
 // a program of your own, without any service. It is safe for concurrent use.
 type Limiter struct {
-	store Store
-	rule  *Rule
+	store     Store
+	rule      *Rule
+	questions sync.Pool // of *question
+}
+
+// question is one check and its answer, in space that is used again.
+type question struct {
+	demand [1]Demand
+	check  [1]Check
+	result [1]Result
 }
 
 // New returns a Limiter that keeps its buckets in store. The error says what
@@ -19,7 +28,7 @@ func New(store Store, limit Limit) (*Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Limiter{store: store, rule: rule}, nil
+	return &Limiter{store: store, rule: rule, questions: sync.Pool{New: func() any { return new(question) }}}, nil
 }
 
 // Decision is the answer of a [Limiter] about one key.
@@ -61,12 +70,14 @@ func (l *Limiter) Reset(ctx context.Context, key string) (Decision, error) {
 }
 
 func (l *Limiter) do(ctx context.Context, op Op, key string, n int64) (Decision, error) {
-	checks := [1]Check{{Op: op, Demands: []Demand{{Key: key, Rule: l.rule, Cost: n}}}}
-	var results [1]Result
-	if err := l.store.Take(ctx, checks[:], results[:]); err != nil {
+	q := l.questions.Get().(*question)
+	defer l.questions.Put(q)
+	q.demand[0] = Demand{Key: key, Rule: l.rule, Cost: n}
+	q.check[0] = Check{Op: op, Demands: q.demand[:]}
+	if err := l.store.Take(ctx, q.check[:], q.result[:]); err != nil {
 		return Decision{}, err
 	}
-	r := &results[0]
+	r := &q.result[0]
 	return Decision{
 		Allowed:    r.Allowed,
 		Remaining:  r.Levels[0].Remaining,

@@ -81,3 +81,17 @@ func TestSourceWords(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkAllow is the shortest way there is from a program to its bucket.
+func BenchmarkAllow(b *testing.B) {
+	lim, err := limiter.New(memstore.New(memstore.Options{}), limiter.Limit{Rate: 1_000_000, Interval: time.Second})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := lim.Allow(b.Context(), "user.42"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -84,6 +84,15 @@ func (w *slidingWindow) take(s State, cost int64) State { return State{s[0] + co
 // give takes back what was admitted in this window; the previous one is past.
 func (w *slidingWindow) give(s State, cost int64) State { return State{max(0, s[0]-cost), s[1]} }
 
+func (w *slidingWindow) undo(s State, cost, taken, now int64) State {
+	if w.stamp(taken) != w.start(now) {
+		return s
+	}
+	return w.give(s, cost)
+}
+
+func (w *slidingWindow) stamp(taken int64) int64 { return w.start(taken) }
+
 func (w *slidingWindow) level(s State, cost, now int64) Level {
 	free := w.free(s, now)
 	l := Level{

@@ -9,10 +9,17 @@ import "context"
 // as if alone, and as if at one moment. Checks must be valid (see
 // [Check.Validate]): if one is not, Take returns its error and decides none.
 //
+// A store that keeps buckets apart, so that it cannot decide over some of them
+// at one moment, may decide a check that needs these in turn, and says so in
+// Result.InTurn. It must give back what it took for a check that it then
+// denies, never admit more than a limit, and may decide such checks after the
+// others of the slice.
+//
 // A denial is a Result. An error means that at least one check was not
-// decided: those are the results whose Source is SourceNone. A check that was
-// not decided may still have been charged, when the answer was lost on its
-// way back; it has not been charged more than once.
+// decided: those are the results whose Source is SourceNone; or else that what
+// was taken in turn could not be given back. A check that was not decided may
+// still have been charged, when the answer was lost on its way back; it has not
+// been charged more than once.
 //
 // Take honours the deadline of ctx. It is safe for concurrent use.
 type Store interface {

@@ -86,6 +86,18 @@ func (b *tokenBucket) give(s State, cost int64) State {
 	return State{max(0, s[0]-cost*b.token)}
 }
 
+// undo keeps back what has flowed in since. A bucket that was full all the time
+// but for this would have lost it.
+func (b *tokenBucket) undo(s State, cost, taken, now int64) State {
+	ticks := max(0, now/b.tick-b.stamp(taken))
+	if ticks > b.size/b.refill {
+		return s
+	}
+	return State{max(0, s[0]-max(0, cost*b.token-ticks*b.refill))}
+}
+
+func (b *tokenBucket) stamp(taken int64) int64 { return taken / b.tick }
+
 func (b *tokenBucket) level(s State, cost, now int64) Level {
 	free := b.size - s[0]
 	l := Level{

@@ -38,7 +38,10 @@ return {
 
     function limit.take(count, _, cost) return count + cost, 0 end
 
-    function limit.give(count, _, cost) return math.max(0, count - cost), 0 end
+    function limit.give(count, _, cost, taken)
+      if taken and taken ~= finish then return count, 0 end -- in another window
+      return math.max(0, count - cost), 0
+    end
 
     function limit.value(count) return format('f%d:%d', finish, count), finish end
 

@@ -43,7 +43,10 @@ return {
 
     function limit.take(this, previous, cost) return this + cost, previous end
 
-    function limit.give(this, previous, cost) return math.max(0, this - cost), previous end
+    function limit.give(this, previous, cost, taken)
+      if taken and taken ~= begin then return this, previous end -- in another window
+      return math.max(0, this - cost), previous
+    end
 
     function limit.value(this, previous)
       local full = begin + micros

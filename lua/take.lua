@@ -12,11 +12,14 @@
 --            plain      how many of these, the first, are asked for one token
 --                       by one check and are named in no step below
 -- then     the steps, in order, each all or nothing, each
---            times      how often the same check is asked, one after the other
+--            times      how often the same check is asked, one after the other;
+--                       0: it is not, but what is stale is written anew
 --            n          how many buckets it needs; then for each of them
 --                         index  of its key, from 1
 --                         cost   tokens to take; negative: to give back, and
---                                empty: to fill the bucket, both with n = 1
+--                                empty: to fill the bucket, both with n = 1;
+--                                COST@TAKEN: to give back what was taken then,
+--                                with n = 1 and times = 1
 --
 -- Returns {now, state of KEYS[1], state of KEYS[2], ...}: what each bucket was
 -- like before the batch, in as many numbers as its algorithm has. All numbers
@@ -112,6 +115,10 @@ while ARGV[arg] do
       a, b = limits[k].take(as[k], bs[k], times * cost)
     elseif cost then
       a, b = limits[k].give(as[k], bs[k], times * -cost)
+    elseif ARGV[i + 1] ~= '' then
+      local back, taken = match(ARGV[i + 1], '^(%d+)@(%d+)$')
+      cost = -tonumber(back)
+      a, b = limits[k].give(as[k], bs[k], -cost, tonumber(taken))
     end
     if a ~= as[k] or b ~= bs[k] or not cost then -- what this limit cannot read is gone too
       as[k], bs[k], dirty[k] = a, b, true

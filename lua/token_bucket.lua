@@ -50,7 +50,14 @@ return {
 
     function limit.take(debt, _, cost) return debt + cost * token, 0 end
 
-    function limit.give(debt, _, cost) return math.max(0, debt - cost * token), 0 end
+    function limit.give(debt, _, cost, taken)
+      local units = cost * token
+      if taken and start > taken then -- without what has flowed in since
+        if start - taken > longest then return debt, 0 end
+        units = math.max(0, units - (start - taken) * refill)
+      end
+      return math.max(0, debt - units), 0
+    end
 
     function limit.value(debt)
       local frac = refill > 1 and fmod(debt, refill) or 0

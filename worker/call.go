@@ -69,6 +69,7 @@ type group struct {
 	request
 	replies []wire.Reply
 	left    atomic.Int32 // answers that are missing, and one for the handler
+	inTurn  bool         // the keys were not decided at one moment
 
 	// refused is why the whole message is answered with an error.
 	refused atomic.Pointer[wire.Error]
@@ -100,7 +101,7 @@ func (g *group) release() {
 	if e := g.refused.Load(); e != nil {
 		g.send(&wire.Reply{Err: e})
 	} else {
-		g.sendAll(g.replies)
+		g.sendAll(g.replies, g.inTurn)
 	}
 	g.free()
 }
@@ -114,6 +115,7 @@ func (g *group) free() {
 	clear(g.calls)
 	clear(g.items)
 	g.request, g.replies, g.calls, g.items = request{}, g.replies[:0], g.calls[:0], g.items[:0]
+	g.inTurn = false
 	g.refused.Store(nil)
 	w.groups.Put(g)
 }

@@ -27,6 +27,9 @@ func (w *Worker) natsError(sub *nats.Subscription, err error) {
 		subject = sub.Subject
 	}
 	switch {
+	case errors.Is(err, nats.ErrSlowConsumer) && subject == DenialsSubject:
+		w.metrics.nats.slowConsumer.Inc()
+		w.log.error("slow_consumer", "resets and refunds come in faster than they can be noted; some denials end up to a second late", err, "subject", subject)
 	case errors.Is(err, nats.ErrSlowConsumer):
 		w.metrics.nats.slowConsumer.Inc()
 		dropped, _ := sub.Dropped()
@@ -34,7 +37,7 @@ func (w *Worker) natsError(sub *nats.Subscription, err error) {
 			"subject", subject, "dropped", dropped)
 	case errors.Is(err, nats.ErrPermissionViolation):
 		w.metrics.nats.permission.Inc()
-		w.log.error("permission", "the NATS server refuses this worker a subject; a worker subscribes to its verbs and $SRV.> and publishes to inboxes", err,
+		w.log.error("permission", "the NATS server refuses this worker a subject; a worker subscribes to its verbs, $SRV.> and "+DenialsSubject+", and publishes to the latter and to inboxes", err,
 			"subject", subject)
 	default:
 		w.metrics.nats.other.Inc()

@@ -117,6 +117,32 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
+// Behind a check that takes a second, those of a message are shed whose
+// callers wait less than that; but none waits longer than the whole message.
+func TestDeadlinesInOneMessage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, slowQueue(t, time.Second, batch.Options{}), Options{DefaultLimit: perHour})
+		if err := r.nc.PublishRequest("ratelimit.check.other", r.nc.NewInbox(), nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // it is being decided
+		const body = `{"checks":[{"key":"a","timeout_ms":999},{"key":"b"},{"key":"c","timeout_ms":1001},{"key":"d","timeout_ms":86400000}]}`
+		if got, want := describe(t, r.ask("ratelimit.check", body, wire.HeaderTimeout, "1500")), "a deadline_exceeded, b allowed 4, c allowed 4, d allowed 4; allowed false"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		if err := r.nc.PublishRequest("ratelimit.check.other", r.nc.NewInbox(), nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got, want := describe(t, r.ask("ratelimit.check", body, wire.HeaderTimeout, "999")), "a deadline_exceeded, b deadline_exceeded, c deadline_exceeded, d deadline_exceeded; allowed false"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		if got := r.one("ratelimit.peek.a", ""); got.Remaining != 5 {
+			t.Errorf("%d tokens are left of a, want 5", got.Remaining)
+		}
+	})
+}
+
 // A full queue is answered at once, and so is every check that does not fit
 // into it of a message with several.
 func TestOverloaded(t *testing.T) {

@@ -14,6 +14,12 @@
 // after the other, so a handler that waited for a store would be the ceiling
 // of the whole worker. The reply is published by the queue's loop.
 //
+// A check that the deny cache knows to be denied ([Options].Denials) is answered
+// by the handler. The workers tell each other on [DenialsSubject] what their
+// caches must know: which buckets were refilled, before that is answered, and
+// which deny again and again. What is lost there costs nothing but a denial that
+// ends up to a second late.
+//
 // # What a worker promises
 //
 //   - A denial is a reply; an error reply says that no decision was made. It
@@ -23,7 +29,8 @@
 //     a reply subject, and one whose caller has stopped waiting. The header
 //     wire.HeaderTimeout says how long it waits, counted from the arrival
 //     here; without it Options.MaxAge counts. What is not a number from 0 to
-//     a day in milliseconds counts as no header.
+//     a day in milliseconds counts as no header. One of several checks in a
+//     message can have less time, with timeout_ms.
 //   - A reply subject is the caller's choice, so it is not used when it would
 //     make a worker talk to a service on the caller's behalf: subjects under
 //     "ratelimit." and those that begin with "$" get no reply, and their checks
@@ -35,8 +42,10 @@
 //     before each key, so that NATS permissions on subjects hold for these too.
 //   - Several checks are decided one by one in their order, each with its own
 //     answer or error, and all answers go out as one reply. In wire.ModeAll they
-//     are one check: granted all or none, and refused as a whole. Keys whose
-//     policy is not enforced have no say in that; they are decided on their own.
+//     are one check: granted all or none, and refused as a whole. Where the
+//     store keeps their buckets apart it takes them in turn, and the reply says
+//     so. Keys whose policy is not enforced have no say in that; they are
+//     decided on their own.
 //     If a policy denies one of the keys for good, the others are only looked
 //     at, as with a cost of 0.
 //   - The operator's policy counts before the limit in a request, which counts

@@ -101,6 +101,7 @@ func (w *Worker) drain(ctx context.Context) error {
 	if err := wait(ctx, w.flight.idle); err != nil {
 		failed(err, fmt.Sprintf("%d checks have not been decided", w.flight.n.Load()))
 	}
+	w.denials.close()
 	flush("the NATS server did not confirm the last answers")
 	return errors.Join(failures...)
 }

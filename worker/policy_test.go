@@ -2,12 +2,13 @@ package worker
 
 import (
 	"fmt"
-	"reflect"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/quotaworker/ratelimit/client/wire"
+	"github.com/quotaworker/ratelimit/limiter"
+	"github.com/quotaworker/ratelimit/limiter/batch"
 	"github.com/quotaworker/ratelimit/limiter/policy"
 )
 
@@ -213,19 +214,28 @@ func TestTogether(t *testing.T) {
 	})
 }
 
-// TestTogetherOfRefusedKeys asks what the keys may not be: more than a store
-// takes together.
-func TestTogetherOfRefusedKeys(t *testing.T) {
+// TestInTurn: what a store decided slot by slot is answered with a word of it.
+func TestInTurn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := newRig(t, nil, Options{DefaultLimit: perSecond, Together: func(keys []string) error {
-			if !reflect.DeepEqual(keys, []string{"a", "b"}) {
-				t.Errorf("asked about %q", keys)
+		r := newRig(t, turns{}, Options{DefaultLimit: perSecond})
+		for body, want := range map[string]string{
+			`{"mode":"all","checks":[{"key":"a"},{"key":"b"}]}`: `{"allowed":true,"in_turn":true,"results":[`,
+			`{"checks":[{"key":"a"},{"key":"b"}]}`:              `{"allowed":true,"results":[`,
+		} {
+			if got := string(r.ask("ratelimit.check", body).Data); !strings.HasPrefix(got, want) {
+				t.Errorf("%s: got %s, want %s...", body, got, want)
 			}
-			return fmt.Errorf("%s and %s are far apart", keys[0], keys[1])
-		}})
-		r.wantError(wire.CodeInvalidRequest, "a and b are far apart", "ratelimit.check", `{"mode":"all","checks":[{"key":"a"},{"key":"b"}]}`)
-		if got := r.one("ratelimit.check.a", "", wire.HeaderTimeout, fmt.Sprint(time.Second.Milliseconds())); !got.Allowed || got.Remaining != 4 {
-			t.Errorf("a key on its own: %+v", got)
 		}
 	})
+}
+
+// turns grants everything, several demands in turn.
+type turns struct{}
+
+func (turns) Submit(items ...batch.Item) (int, error) {
+	for _, item := range items {
+		n := len(item.Check().Demands)
+		item.Done(&limiter.Result{Allowed: true, Source: limiter.SourceRedis, InTurn: n > 1, Levels: slices.Repeat([]limiter.Level{{Admitted: true}}, n)}, nil)
+	}
+	return len(items), nil
 }

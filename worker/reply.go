@@ -176,9 +176,9 @@ func (q *request) send(r *wire.Reply) {
 
 // sendAll publishes the replies to several checks. Errors of single checks do
 // not make it an error reply.
-func (q *request) sendAll(replies []wire.Reply) {
+func (q *request) sendAll(replies []wire.Reply, inTurn bool) {
 	w := q.endpoint.worker
-	all := wire.Replies{Allowed: true, Results: replies}
+	all := wire.Replies{Allowed: true, InTurn: inTurn, Results: replies}
 	for i := range replies {
 		switch {
 		case replies[i].Err == nil:

@@ -252,11 +252,11 @@ func (q *request) start(c *call) {
 	}
 }
 
-// known answers a call whose answer needs no store, and reports whether it
-// did.
+// known answers a call whose answer needs no store: it is what a policy says, or
+// a denial that is still in force. It reports whether it did.
 func (c *call) known() bool {
 	if len(c.check.Demands) > 0 {
-		return false
+		return c.endpoint.worker.denials.answer(c)
 	}
 	c.Done(&limiter.Result{Allowed: !c.plan.deny, Source: limiter.SourcePolicy}, nil)
 	return true

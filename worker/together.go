@@ -46,14 +46,6 @@ func (q *request) all(calls []*call, g *group) error {
 		if err := check.Validate(); err != nil {
 			return err
 		}
-		// The store would refuse this check together with those of others.
-		keys := make([]string, len(check.Demands))
-		for i := range check.Demands {
-			keys[i] = check.Demands[i].Key
-		}
-		if err := q.endpoint.worker.joined(keys); err != nil {
-			return wire.Errorf(wire.CodeInvalidRequest, "checks: %v", err)
-		}
 	}
 	for _, c := range calls {
 		if c.plan.lenient && len(c.plan.demands) > 0 {
@@ -107,6 +99,7 @@ func (g *group) together(c *call, res *limiter.Result, err error) {
 		}
 		return
 	}
+	g.inTurn = res.InTurn
 	levels := res.Levels
 	for i := range c.tiers {
 		t := &c.tiers[i]

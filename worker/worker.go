@@ -14,6 +14,7 @@ import (
 	"github.com/quotaworker/ratelimit/client/wire"
 	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/limiter/batch"
+	"github.com/quotaworker/ratelimit/limiter/denycache"
 	"github.com/quotaworker/ratelimit/limiter/policy"
 )
 
@@ -57,9 +58,10 @@ type Options struct {
 	// to be "default". The zero Limit means that there is none.
 	DefaultLimit limiter.Limit
 
-	// Together says why the buckets of these keys cannot be taken together,
-	// because the store keeps them apart. Nil means that all can.
-	Together func(keys []string) error
+	// Denials is the deny cache before the store that the queue asks, if there
+	// is one. The worker asks it before a check is queued, and tells the other
+	// workers what they should know of it.
+	Denials *denycache.Cache
 
 	// MaxAge is how long a check may wait for its decision if the message does
 	// not say how long the caller waits. 0 means DefaultMaxAge.
@@ -85,7 +87,7 @@ type Worker struct {
 	limits  *limits
 	maxAge  time.Duration
 	status  func() Status
-	joined  func(keys []string) error
+	denials *denials // nil without a cache
 	metrics *metrics
 	log     *throttledLog
 	svc     micro.Service
@@ -120,9 +122,6 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 	if o.Status == nil {
 		o.Status = func() Status { return Status{} }
 	}
-	if o.Together == nil {
-		o.Together = func([]string) error { return nil }
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -136,7 +135,6 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 		limits: limits,
 		maxAge: o.MaxAge,
 		status: o.Status,
-		joined: o.Together,
 		log:    &throttledLog{log: o.Logger, every: time.Second},
 		flight: newFlight(),
 	}
@@ -151,7 +149,11 @@ func New(nc *nats.Conn, queue Queue, o Options) (*Worker, error) {
 	// Before the service is added, because the service wraps the handler that
 	// it finds; one that is set later would cut it off.
 	w.handleErrors()
-	if err := w.serve(&o); err != nil {
+	if w.denials, err = w.openDenials(o.Denials); err == nil {
+		err = w.serve(&o)
+	}
+	if err != nil {
+		w.denials.close()
 		w.metrics.unregister(o.Registerer)
 		return nil, fmt.Errorf("worker: %w", err)
 	}

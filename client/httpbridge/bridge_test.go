@@ -202,6 +202,8 @@ func TestSeveralChecks(t *testing.T) {
 				wantError(t, do(b, "POST", path, `{"checks":[{"key":"a"}]}`), map[bool]int{true: 405, false: 400}[path == "/v1/peek/a"], map[bool]string{true: "method_not_allowed", false: "invalid_request"}[path == "/v1/peek/a"])
 			}
 			wantError(t, do(b, "POST", "/check", `{"checks":[]}`), 400, "invalid_request")
+			wantError(t, do(b, "POST", "/check", `{"key":"a","timeout_ms":5}`), 400, "invalid_request")
+			wantError(t, do(b, "POST", "/check", `{"checks":[{"key":"a"},{"key":"b","timeout_ms":5}]}`), 400, "invalid_request")
 			wantError(t, do(b, "POST", "/check", `{"checks":[{"rate":1,"interval":"1s"}]}`), 400, "invalid_request")
 		})
 	}
@@ -305,7 +307,7 @@ func TestNoWorkers(t *testing.T) {
 // TestSilentWorker asks a worker that never answers.
 func TestSilentWorker(t *testing.T) {
 	nc := startNATS(t)()
-	if _, err := nc.Subscribe(wire.Subject(wire.VerbCheck, ">"), func(*nats.Msg) {}); err != nil {
+	if _, err := nc.Subscribe("ratelimit.>", func(*nats.Msg) {}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := client.New(nc)

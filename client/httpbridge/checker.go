@@ -72,7 +72,7 @@ func askAll(ctx context.Context, c Checker, items []client.Item) (wire.Replies, 
 	if err != nil {
 		return wire.Replies{}, err
 	}
-	replies := wire.Replies{Allowed: d.Allowed, RetryAfterMS: ceilMillis(d.RetryAfter), Results: make([]wire.Reply, len(d.Results))}
+	replies := wire.Replies{Allowed: d.Allowed, RetryAfterMS: ceilMillis(d.RetryAfter), InTurn: d.InTurn, Results: make([]wire.Reply, len(d.Results))}
 	for i := range d.Results {
 		replies.Results[i] = replyOf(&d.Results[i])
 	}

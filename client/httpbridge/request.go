@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,6 +37,9 @@ func readRequest(w http.ResponseWriter, r *http.Request, rt *route) (wire.Reques
 	if err != nil {
 		return wire.Request{}, refuse(wireError(err))
 	}
+	if hasTimeout(&req) {
+		return wire.Request{}, invalid("timeout_ms has no effect over HTTP; leave it out, and stop waiting when you want to")
+	}
 	if !rt.keyed {
 		if req.Key == "" && len(req.Checks) == 0 {
 			return wire.Request{}, refuse(wire.Errorf(wire.CodeInvalidKey, `the body names no key; name who is limited, as in {"key":"user_123","rate":5,"interval":"1s"}`))
@@ -50,6 +54,12 @@ func readRequest(w http.ResponseWriter, r *http.Request, rt *route) (wire.Reques
 	}
 	req.Key = rt.key
 	return req, nil
+}
+
+// hasTimeout reports whether a check says how long its caller waits. Here the
+// bridge is the caller.
+func hasTimeout(r *wire.Request) bool {
+	return r.TimeoutMS > 0 || slices.ContainsFunc(r.Checks, func(c wire.Request) bool { return c.TimeoutMS > 0 })
 }
 
 // checkLength refuses a body that does not say how long it is. Servers do not

@@ -17,6 +17,12 @@ type Replies struct {
 	// same request would be granted. It is left out on the wire when 0.
 	RetryAfterMS int64
 
+	// InTurn is true, in ModeAll, when the buckets were not decided at one
+	// moment but one after the other, and given back if one of them denied,
+	// because Redis Cluster keeps them apart. It is left out on the wire when
+	// false.
+	InTurn bool
+
 	// Results has an element for each of the checks, in their order.
 	Results []Reply
 
@@ -86,6 +92,9 @@ func AppendReplies(dst []byte, r *Replies) []byte {
 	dst = strconv.AppendBool(append(dst, `{"allowed":`...), r.Allowed)
 	if r.RetryAfterMS != 0 {
 		dst = strconv.AppendInt(append(dst, `,"retry_after_ms":`...), r.RetryAfterMS, 10)
+	}
+	if r.InTurn {
+		dst = append(dst, `,"in_turn":true`...)
 	}
 	dst = append(dst, `,"results":[`...)
 	for i := range r.Results {
@@ -263,6 +272,8 @@ func (s *scanner) replies(r *Replies) {
 			r.Allowed = s.boolean()
 		case "retry_after_ms":
 			r.RetryAfterMS = s.count()
+		case "in_turn":
+			r.InTurn = s.boolean()
 		case "results":
 			r.Results = s.results(space)
 		case "error":
@@ -337,6 +348,8 @@ func (s *scanner) source(old string) string {
 		return "memory"
 	case "policy":
 		return "policy"
+	case "deny_cache":
+		return "deny_cache"
 	case old:
 		return old
 	}

@@ -45,6 +45,7 @@ func TestRepliesGolden(t *testing.T) {
 		{Allowed: true, Results: []Reply{goldenReplies[0], goldenReplies[2]}},
 		{Results: goldenReplies},
 		{RetryAfterMS: 1500, Results: []Reply{goldenReplies[0], goldenReplies[1]}},
+		{Allowed: true, InTurn: true, Results: []Reply{goldenReplies[0]}},
 		{Results: []Reply{}},
 		{Err: Errorf(CodeOverloaded, "the worker has 4096 checks waiting; try again later")},
 	} {

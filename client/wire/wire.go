@@ -162,8 +162,9 @@ type Reply struct {
 	// several. It is left out on the wire when there is one.
 	Limits []LimitReply
 
-	// Source is where the decision was made: "redis" or "memory", or "policy"
-	// when the policy says the same whatever was used up.
+	// Source is where the decision was made: "redis" or "memory"; "deny_cache"
+	// when Redis has denied it before and would again; or "policy" when the
+	// policy says the same whatever was used up.
 	Source string
 
 	// Degraded is true when the decision did not come from the shared store.

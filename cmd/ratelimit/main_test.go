@@ -143,3 +143,31 @@ func TestAnswerNamesItsPolicy(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
+
+// TestInterruptEndsBench reports what there was until the interrupt.
+func TestInterruptEndsBench(t *testing.T) {
+	srv, err := startNATS(server.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stopNATS(srv)
+	svc, err := serve(srv, "", true, open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := svc.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, interrupt := context.WithCancel(t.Context())
+	time.AfterFunc(500*time.Millisecond, interrupt)
+	start := time.Now()
+	got := runIt(ctx, map[string]string{"NATS_URL": srv.ClientURL()}, "bench", "--client", "async", "-d", "5m", "-c", "4", "--keys", "1000")
+	if took := time.Since(start); took > time.Minute {
+		t.Errorf("it went on for %s", took)
+	}
+	if got.exit != exitAllowed || !strings.Contains(got.stdout, " 0 failed\n") || !strings.HasSuffix(got.stdout, "interrupted: these are the figures until then\n") || strings.Contains(got.stdout, "checks/s   0\n") {
+		t.Errorf("got %+v", got)
+	}
+}

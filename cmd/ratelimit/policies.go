@@ -190,21 +190,40 @@ func (p *program) bucketFailure(err error) error {
 		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return noAnswer("no answer about the policies within %s from %s; may you use JetStream there?", p.conn.timeout, p.conn.where)
+		return noAnswer("no answer about the policies within %s from %s; may you use JetStream there? Long policies may need a longer --timeout", p.conn.timeout, p.conn.where)
 	}
 	return noAnswer("%s; asked %s", err, p.conn.where)
 }
 
-// inForce returns the newest version in the bucket and what it says. That
-// there is none is not an error: it has no policies, and the revision that Put
-// wants. A version with errors says nothing either.
+// inForce returns the newest version in the bucket, and the policies that the
+// workers go by: those of that version or, if it has errors or is a deletion,
+// of the newest one before it. That there is none is not an error: it has no
+// policies, and the revision that Put wants.
 func (p *program) inForce(s *bucketStore) (policykv.Version, *policy.Set, error) {
 	v, err := s.get()
-	if err != nil && !errors.Is(err, policykv.ErrNone) {
+	switch {
+	case err == nil:
+		if set, err := policy.Parse(policykv.Key, v.Text); err == nil {
+			return v, set, nil
+		}
+	case !errors.Is(err, policykv.ErrNone):
+		return v, nil, p.bucketFailure(err)
+	case v.Revision == 0:
+		return v, nil, nil
+	}
+	all, err := s.history()
+	if err != nil {
 		return v, nil, p.bucketFailure(err)
 	}
-	set, _ := policy.Parse(policykv.Key, v.Text)
-	return v, set, nil
+	for _, older := range all {
+		if older.Deleted || older.Revision >= v.Revision {
+			continue
+		}
+		if set, err := policy.Parse(policykv.Key, older.Text); err == nil {
+			return v, set, nil
+		}
+	}
+	return v, nil, nil
 }
 
 // write puts a version over another and says what that changes.

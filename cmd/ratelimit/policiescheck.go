@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/quotaworker/ratelimit/client/wire"
 	"github.com/quotaworker/ratelimit/limiter/policy"
 )
 
@@ -29,8 +30,8 @@ Exit codes:
   ratelimit policies check policies.yaml --hash-tag-tokens 2   # for a Redis Cluster`,
 		Args: between(1, 1, "check FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if tokens < 0 {
-				return wrongUse("--hash-tag-tokens is %d and cannot be negative", tokens)
+			if tokens < 0 || tokens > wire.MaxKeyTokens {
+				return wrongUse("--hash-tag-tokens is %d and must be between 0 and %d, which is how many tokens a key can have", tokens, wire.MaxKeyTokens)
 			}
 			_, set, err := p.readPolicies(args[0])
 			if err != nil {
@@ -59,6 +60,6 @@ Exit codes:
 		},
 	}
 	cmd.Flags().BoolVar(&strict, "strict", false, "warnings fail, too")
-	cmd.Flags().IntVar(&tokens, "hash-tag-tokens", 0, "also look at Redis Cluster, where so many tokens of a key choose its slot")
+	cmd.Flags().IntVar(&tokens, "hash-tag-tokens", 0, "also look at Redis Cluster, where so many tokens of a key choose its slot: the RATELIMIT_HASH_TAG_TOKENS of the workers")
 	return cmd
 }

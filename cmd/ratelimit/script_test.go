@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nkeys"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
@@ -22,6 +24,7 @@ import (
 	"github.com/quotaworker/ratelimit/client/wire"
 	"github.com/quotaworker/ratelimit/limiter/policy"
 	"github.com/quotaworker/ratelimit/worker"
+	"github.com/quotaworker/ratelimit/worker/policykv"
 )
 
 func TestMain(m *testing.M) {
@@ -52,6 +55,8 @@ func (l leakTest) Run() int {
 //	                              start a worker there, and the server if need be:
 //	                              shared pretends to be Redis, strict has no limits,
 //	                              FILE has its policies
+//	bucket FILE                   put a file into the bucket with the policies, unseen;
+//	                              without FILE delete what is there
 //	mute                          take requests there, and never answer
 //	context FILE [FIELD=VALUE...] write a NATS context for the server
 //	nkey FILE                     write the seed of an NKey that nobody knows
@@ -78,6 +83,7 @@ func TestScripts(t *testing.T) {
 			"clock":     cmdClock,
 			"forgetful": cmdForgetful,
 			"server":    cmdServer,
+			"bucket":    cmdBucket,
 			"mute":      cmdMute,
 			"context":   cmdContext,
 			"nkey":      cmdNKey,
@@ -197,6 +203,24 @@ func cmdClock(ts *testscript.TestScript, neg bool, args []string) {
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	r.service.clock.now.Add(d.Microseconds())
+}
+
+func cmdBucket(ts *testscript.TestScript, neg bool, args []string) {
+	nc, err := connect(of(ts).server, "")
+	ts.Check(err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	kv, err := js.KeyValue(ctx, policykv.DefaultBucket)
+	ts.Check(err)
+	if len(args) == 0 {
+		ts.Check(kv.Delete(ctx, policykv.Key))
+		return
+	}
+	_, err = kv.PutString(ctx, policykv.Key, ts.ReadFile(args[0]))
+	ts.Check(err)
 }
 
 func cmdForgetful(ts *testscript.TestScript, neg bool, args []string) {

@@ -19,13 +19,13 @@ const module = "github.com/quotaworker/ratelimit"
 // meet, and cmd is the one place where things are built. A package that is not
 // here must be added, which is the moment to ask where it belongs.
 var arrows = map[string][]string{
-	"cmd/ratelimitd":      {"worker", "worker/natsembed", "worker/policykv", "client", "client/httpbridge", "limiter", "limiter/batch", "limiter/failover", "limiter/memstore", "limiter/policy", "limiter/redisstore"},
+	"cmd/ratelimitd":      {"worker", "worker/natsembed", "worker/policykv", "client", "client/httpbridge", "limiter", "limiter/batch", "limiter/denycache", "limiter/failover", "limiter/memstore", "limiter/policy", "limiter/redisstore"},
 	"cmd/ratelimit":       {"cmd/ratelimit/bench", "client", "client/wire", "limiter", "limiter/policy", "worker/policykv"},
 	"cmd/ratelimit/bench": {"client", "client/wire"},
 
 	"deploy/performance": {"cmd/ratelimit/bench"},
 
-	"worker":           {"client/wire", "limiter", "limiter/batch", "limiter/policy"},
+	"worker":           {"client/wire", "limiter", "limiter/batch", "limiter/denycache", "limiter/policy"},
 	"worker/policykv":  {"limiter/policy"},
 	"worker/natsembed": {},
 
@@ -37,6 +37,7 @@ var arrows = map[string][]string{
 	"limiter/redisstore/redistest": {},
 	"limiter/memstore":             {"limiter"},
 	"limiter/batch":                {"limiter"},
+	"limiter/denycache":            {"limiter"},
 	"limiter/failover":             {"limiter"},
 	"limiter/policy":               {"limiter"},
 	"limiter/limitertest":          {"limiter"},
@@ -72,7 +73,7 @@ var gates = map[string]struct {
 }
 
 // stdOnly are the packages that import the standard library and ours only.
-var stdOnly = []string{"limiter", "limiter/batch", "limiter/memstore", "client/wire", "lua"}
+var stdOnly = []string{"limiter", "limiter/batch", "limiter/denycache", "limiter/memstore", "client/wire", "lua"}
 
 func TestArrows(t *testing.T) {
 	missing := maps.Clone(arrows)

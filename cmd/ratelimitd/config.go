@@ -46,13 +46,15 @@ type Config struct {
 	RedisPoolSize int                 `env:"REDIS_POOL_SIZE" envDefault:"32" doc:"Connections per Redis server."`
 	RedisTimeout  time.Duration       `env:"RATELIMIT_REDIS_TIMEOUT" envDefault:"50ms" doc:"How long Redis may take before the answer comes from memory."`
 	RedisStrategy redisstore.Strategy `env:"RATELIMIT_REDIS_STRATEGY" envDefault:"script" doc:"How checks are decided with Redis: script; transaction (WATCH, MULTI, EXEC; slower, for servers without scripts); hash (read and write, which over-admits: for demonstration)."`
+	HashTagTokens int                 `env:"RATELIMIT_HASH_TAG_TOKENS" envDefault:"0" doc:"In Redis Cluster, how many tokens of a key, from the first, choose its slot, so that the keys of one tenant are taken together at one moment; 0 is the whole key. It must be the same in all workers; who changes it begins anew with every bucket of a longer key."`
 
 	Policies     string `env:"RATELIMIT_POLICIES" doc:"File with the policies, in YAML. It is read again when it changes and on SIGHUP; a version with errors changes nothing."`
 	PoliciesKV   string `env:"RATELIMIT_POLICIES_KV" doc:"NATS KV bucket with the policies, such as ratelimit-policies; ratelimit policies put FILE changes all workers at once."`
 	DefaultLimit limit  `env:"RATELIMIT_DEFAULT_LIMIT" doc:"Limit of keys that no policy matches and that bring none along, such as 10/s burst 100. The all-in-one daemon has that one if it is not set."`
 	InlineLimits inline `env:"RATELIMIT_INLINE_LIMITS" envDefault:"unmatched" doc:"Whether a request may bring its own limit: unmatched (it counts for keys that no policy matches, and says nothing for others), always (it counts before policies), never (it is refused)."`
 
-	MemoryKeys int           `env:"RATELIMIT_MEMORY_KEYS" envDefault:"1000000" doc:"How many buckets a worker keeps in memory at most, about 200 bytes each."`
+	DenyCache  bool          `env:"RATELIMIT_DENY_CACHE" envDefault:"true" doc:"Whether a worker answers what Redis has just denied by itself, until the denial ends, for a second at most."`
+	MemoryKeys int           `env:"RATELIMIT_MEMORY_KEYS" envDefault:"1000000" doc:"How many buckets a worker keeps in memory at most: 30 bytes and its key for each, so about 55 MB for a million."`
 	Queue      int           `env:"RATELIMIT_QUEUE" envDefault:"4096" doc:"How many checks may wait in a worker before it answers overloaded."`
 	Batch      int           `env:"RATELIMIT_BATCH" envDefault:"256" doc:"How many checks one call to Redis decides at most."`
 	MaxAge     time.Duration `env:"RATELIMIT_MAX_AGE" envDefault:"2s" doc:"How old a request that names no deadline may get before it is dropped uncharged."`
@@ -115,6 +117,9 @@ func (c *Config) validate(r role) []error {
 		}
 	}
 	positive("REDIS_POOL_SIZE", int64(c.RedisPoolSize), 10_000, "")
+	if c.HashTagTokens < 0 || c.HashTagTokens > redisstore.MaxHashTagTokens {
+		bad("RATELIMIT_HASH_TAG_TOKENS", "is %d and must be between 0 and %d, which is how many tokens a key can have; 0 is the whole key", c.HashTagTokens, redisstore.MaxHashTagTokens)
+	}
 	positive("RATELIMIT_MEMORY_KEYS", int64(c.MemoryKeys), 1_000_000_000, "")
 	positive("RATELIMIT_QUEUE", int64(c.Queue), 1_000_000, "")
 	positive("RATELIMIT_BATCH", int64(c.Batch), 1024, "")

@@ -60,6 +60,15 @@ func TestConfigErrors(t *testing.T) {
 		{"a limit that is too much", roleAll, []string{"RATELIMIT_DEFAULT_LIMIT=7/366d burst 9007199254740991"}, []string{
 			`RATELIMIT_DEFAULT_LIMIT is "7/366d burst 9007199254740991": limit not representable`,
 		}},
+		{"more tokens than a key has", roleAll, []string{"RATELIMIT_HASH_TAG_TOKENS=17"}, []string{
+			"RATELIMIT_HASH_TAG_TOKENS is 17 and must be between 0 and 16, which is how many tokens a key can have; 0 is the whole key",
+		}},
+		{"fewer tokens than none", roleAll, []string{"RATELIMIT_HASH_TAG_TOKENS=-1"}, []string{
+			"RATELIMIT_HASH_TAG_TOKENS is -1 and must be between 0 and 16, which is how many tokens a key can have; 0 is the whole key",
+		}},
+		{"tokens that are no number", roleAll, []string{"RATELIMIT_HASH_TAG_TOKENS=two"}, []string{
+			`RATELIMIT_HASH_TAG_TOKENS is "two": must be a whole number`,
+		}},
 		{"a worker without Redis", roleWorker, nil, []string{
 			"REDIS_URL is not set, and workers share their buckets through Redis; set it, for instance to redis://127.0.0.1:6379, or run ratelimitd without arguments to keep buckets in memory",
 		}},

@@ -18,6 +18,7 @@ import (
 	"github.com/quotaworker/ratelimit/client/httpbridge"
 	"github.com/quotaworker/ratelimit/limiter"
 	"github.com/quotaworker/ratelimit/limiter/batch"
+	"github.com/quotaworker/ratelimit/limiter/denycache"
 	"github.com/quotaworker/ratelimit/limiter/failover"
 	"github.com/quotaworker/ratelimit/limiter/memstore"
 	"github.com/quotaworker/ratelimit/limiter/policy"
@@ -52,8 +53,8 @@ type Daemon struct {
 	redis    redis.UniversalClient
 	memory   *memstore.Store
 	failover *failover.Store
+	denials  *denycache.Cache
 	policies *policy.Book
-	together func(keys []string) error // of the store
 	batcher  *batch.Batcher
 	worker   *worker.Worker
 	clientNC *nats.Conn // of the bridge
@@ -126,7 +127,8 @@ func openDaemon(ctx context.Context, cfg Config, r role, log *slog.Logger) (_ *D
 	return d, nil
 }
 
-// openStores builds what decides: memory alone, or Redis with memory behind it.
+// openStores builds what decides: memory alone, or Redis with memory behind it
+// and what was denied before it.
 func (d *Daemon) openStores() {
 	d.memory = memstore.New(memstore.Options{Keys: d.cfg.MemoryKeys})
 	var store limiter.Store = d.memory
@@ -138,8 +140,7 @@ func (d *Daemon) openStores() {
 		d.redis = rdb
 		d.add(part{"redis", func(context.Context) error { return rdb.Close() }})
 		errs := newRedisErrors(d.metrics)
-		shared := redisstore.NewStrategy(rdb, d.cfg.RedisStrategy, d.log)
-		d.together = shared.Together
+		shared := redisstore.NewWithOptions(rdb, redisstore.Options{Strategy: d.cfg.RedisStrategy, HashTagTokens: d.cfg.HashTagTokens, Logger: d.log})
 		d.failover = failover.New(shared, d.memory, failover.Options{
 			Timeout:      d.cfg.RedisTimeout,
 			ProbeTimeout: max(d.cfg.RedisTimeout, probeTimeout),
@@ -148,6 +149,10 @@ func (d *Daemon) openStores() {
 		})
 		d.add(part{"failover", func(context.Context) error { d.failover.Close(); return nil }})
 		store = d.failover
+		if d.cfg.DenyCache {
+			d.denials = denycache.New(store, denycache.Options{})
+			store = d.denials
+		}
 	}
 	d.batcher = batch.New(store, batch.Options{Queue: d.cfg.Queue, Size: d.cfg.Batch})
 	d.add(part{"batcher", d.batcher.Close})
@@ -167,7 +172,7 @@ func (d *Daemon) openWorker() error {
 		Instance:     d.cfg.Instance,
 		Metadata:     map[string]string{"policies": d.cfg.policiesFrom()},
 		Policies:     d.policies,
-		Together:     d.together,
+		Denials:      d.denials,
 		InlineLimits: inlineLimits[d.cfg.InlineLimits],
 		MaxAge:       d.cfg.MaxAge,
 		Status:       d.workerStatus,

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -229,4 +230,23 @@ func sleepUntil(ctx context.Context, at time.Time) {
 	case <-time.After(time.Until(at)):
 	case <-ctx.Done():
 	}
+}
+
+// stopwatch returns a function that says for how long at most this process did
+// not run though it wanted to, because the machine was busy with others.
+func stopwatch(t *testing.T) func() time.Duration {
+	const step = 5 * time.Millisecond
+	var worst atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			from := time.Now()
+			sleepUntil(ctx, from.Add(step))
+			worst.Store(max(worst.Load(), int64(time.Since(from)-step)))
+		}
+	}()
+	t.Cleanup(func() { stop(); <-done })
+	return func() time.Duration { return time.Duration(worst.Load()) }
 }

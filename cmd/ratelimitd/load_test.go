@@ -81,15 +81,17 @@ func TestExactUnderLoad(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	var c tally
+	stalled := stopwatch(t)
 	begin := time.Now()
 	hammer(ctx, t, url, 50, 0, &c, client.WithRate(rate, time.Second), client.WithBurst(burst))
 	most := burst + rate*time.Since(begin).Seconds()
+	least := 0.99*most - rate*stalled().Seconds() // the machine may have been busy at the end
 	t.Logf("%s of at most %.1f in %s", &c, most, time.Since(begin))
 	if c.failed.Load() > 0 || c.degraded.Load() > 0 {
 		t.Errorf("failed or degraded: %s", &c)
 	}
-	if got := float64(c.admitted.Load()); got > most || got < 0.99*most {
-		t.Errorf("admitted %.0f, want between %.1f and %.1f", got, 0.99*most, most)
+	if got := float64(c.admitted.Load()); got > most || got < least {
+		t.Errorf("admitted %.0f, want between %.1f and %.1f", got, least, most)
 	}
 }
 

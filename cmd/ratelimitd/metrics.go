@@ -15,7 +15,11 @@ var (
 	descBatches   = desc("batches_total", "Calls made to the store.")
 	descChecks    = desc("batch_checks_total", "Checks decided by these calls.")
 	descKeys      = desc("memory_buckets", "Buckets in the memory of this process.")
+	descBytes     = desc("memory_bytes", "What these buckets take of it, room for a few more included.")
 	descEvicted   = desc("memory_evictions_total", "Buckets dropped from memory while they were still filling, for want of room.")
+	descDenials   = desc("deny_cache_buckets", "Buckets that the deny cache remembers.")
+	descHits      = desc("deny_cache_hits_total", "Checks that the deny cache has answered.")
+	descNotices   = desc("deny_cache_notices_total", "What workers told each other about denials, resets and refunds.", "direction")
 	descDegraded  = desc("degraded", "1 while answers do not come from the shared store.")
 	descBreaker   = desc("redis_breaker_open", "1 while Redis is not asked because it failed.")
 	descLatency   = desc("redis_probe_latency_seconds", "How long Redis took to answer the last probe.")
@@ -35,8 +39,8 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	counter := func(d *prometheus.Desc, v uint64) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v))
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
 	b := c.d.batcher.Stats()
 	gauge(descQueued, float64(b.Queued))
@@ -44,7 +48,16 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(descChecks, b.Checks)
 	m := c.d.memory.Stats()
 	gauge(descKeys, float64(m.Keys))
+	gauge(descBytes, float64(m.Bytes))
 	counter(descEvicted, m.Evicted)
+
+	if c.d.denials != nil {
+		s := c.d.denials.Stats()
+		gauge(descDenials, float64(s.Entries))
+		counter(descHits, s.Hits)
+		counter(descNotices, s.Shared, "sent")
+		counter(descNotices, s.Heard, "received")
+	}
 
 	down := 1.0 // no Redis at all
 	if c.d.failover != nil {

@@ -135,25 +135,6 @@ func changeOnce(t *testing.T, workers []*Daemon, change func()) time.Duration {
 	return slowest
 }
 
-// stopwatch returns a function that says for how long at most this process did
-// not run though it wanted to, because the machine was busy with others.
-func stopwatch(t *testing.T) func() time.Duration {
-	const step = 5 * time.Millisecond
-	var worst atomic.Int64
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			from := time.Now()
-			sleepUntil(ctx, from.Add(step))
-			worst.Store(max(worst.Load(), int64(time.Since(from)-step)))
-		}
-	}()
-	t.Cleanup(func() { stop(); <-done })
-	return func() time.Duration { return time.Duration(worst.Load()) }
-}
-
 // startNATSWithBuckets is startNATS with JetStream.
 func startNATSWithBuckets(t *testing.T) string {
 	t.Helper()

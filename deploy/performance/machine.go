@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// machine says what everything runs on, and how busy that is already.
-func machine(ctx context.Context, programs string) string {
+// machine says what everything runs on, and how busy that was before.
+func machine(ctx context.Context, programs, busy string) string {
 	version := func(name string, args ...string) string {
 		out, err := output(ctx, name, args...)
 		if err != nil {
@@ -27,7 +27,7 @@ func machine(ctx context.Context, programs string) string {
 	}
 	nats := strings.ReplaceAll(version(filepath.Join(programs, "nats-server"), "--version"), ": v", " ")
 	return fmt.Sprintf("%s: %s, %d cores, load %s before; %s, %s, %s",
-		time.Now().Format(time.DateOnly), processor(), runtime.NumCPU(), load(), runtime.Version(), nats, redis)
+		time.Now().Format(time.DateOnly), processor(), runtime.NumCPU(), busy, runtime.Version(), nats, redis)
 }
 
 // processor returns the name of the processor.

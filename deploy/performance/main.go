@@ -2,7 +2,7 @@
 // writes one table of it, targets beside figures:
 //
 //	go run ./deploy/performance                      # print the table
-//	go run ./deploy/performance -write               # into deploy/performance.md
+//	go run ./deploy/performance -write               # into deploy/performance.md and .svg
 //	go run ./deploy/performance -run 'async|c=1$'    # some rows only
 //	go run ./deploy/performance -list
 //
@@ -31,11 +31,12 @@ import (
 	"os/signal"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "performance:", err)
@@ -77,23 +78,23 @@ func run(ctx context.Context) error {
 		return errors.New("-write would leave out what -run does not name; print it instead")
 	}
 
+	busy := load() // before the compiler makes it so
 	programs, err := build(ctx)
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(programs)
-	on := conditions{machine: machine(ctx, programs), rounds: *rounds, round: *length}
+	on := conditions{machine: machine(ctx, programs, busy), rounds: *rounds, round: *length}
 	if *growing {
 		t := growthTable{conditions: on}
-		for i, s := range grows {
-			fmt.Fprintf(os.Stderr, "%d of %d: %s\n", i+1, len(grows), s.name)
-			outcomes, err := s.measure(ctx, programs, *rounds, *length)
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
+		err := each(ctx, names, func(i int) error {
+			outcomes, err := grows[i].measure(ctx, programs, *rounds, *length)
+			if err == nil {
+				t.add(grows[i], outcomes)
 			}
-			t.add(s, outcomes)
-		}
-		return publish(*write, beginGrowth, t.markdown())
+			return err
+		})
+		return publish(*write && err == nil, beginGrowth, t.markdown(), err)
 	}
 
 	rig, err := startRig(ctx, programs, layout{policies: policies})
@@ -102,20 +103,33 @@ func run(ctx context.Context) error {
 	}
 	defer rig.stop()
 	t := table{conditions: on}
-	for i, r := range todo {
-		fmt.Fprintf(os.Stderr, "%d of %d: %s\n", i+1, len(todo), r.name)
-		report, err := r.measure(ctx, rig, *rounds, *length)
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
+	err = each(ctx, names, func(i int) error {
+		got, err := todo[i].measure(ctx, rig, *rounds, *length)
+		if err == nil {
+			t.add(todo[i], got)
 		}
-		t.add(r, report)
+		return err
+	})
+	if *write && err == nil {
+		err = os.WriteFile(picture, t.plot(), 0o644)
 	}
-	if *write {
-		if err := os.WriteFile(plotFile, t.plot(), 0o644); err != nil {
-			return err
+	return publish(*write && err == nil, begin, t.markdown(), err)
+}
+
+// each measures all of names. One that fails does not keep the others from
+// their turn, but the end of ctx does.
+func each(ctx context.Context, names []string, measure func(i int) error) error {
+	var failed []error
+	for i, name := range names {
+		fmt.Fprintf(os.Stderr, "%d of %d: %s\n", i+1, len(names), name)
+		if err := measure(i); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", name, err))
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
-	return publish(*write, begin, t.markdown())
+	return errors.Join(failed...)
 }
 
 // matching returns those whose name matches, and the names.
@@ -128,11 +142,12 @@ func matching[T any](pattern *regexp.Regexp, all []T, name func(T) string) (some
 	return some, names
 }
 
-// publish prints a table, or writes it into the document after the line begin.
-func publish(write bool, begin, text string) error {
+// publish writes a table into the document after the line begin, or prints it,
+// also if err says that it is not whole: what there is may say why.
+func publish(write bool, begin, text string, err error) error {
 	if write {
 		return writeInto(document, begin, text)
 	}
 	fmt.Print(text)
-	return nil
+	return err
 }

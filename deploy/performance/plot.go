@@ -8,8 +8,8 @@ import (
 	"github.com/quotaworker/ratelimit/cmd/ratelimit/bench"
 )
 
-// plotFile is where the plot goes.
-const plotFile = "deploy/performance.svg"
+// picture is where the plot goes, beside the document.
+const picture = "deploy/performance.svg"
 
 // drawing is an SVG picture in the making. Its paper is light, or dark where the
 // reader's browser is.
@@ -72,7 +72,7 @@ func escape(s string) string {
 // those that have one, each next to the echo's.
 func (t *table) plot() []byte {
 	var d drawing
-	var fast, prompt []result
+	var fast, prompt []resultOf
 	for _, r := range t.results {
 		for _, f := range r.row.figures {
 			switch f.what {
@@ -93,13 +93,13 @@ func (t *table) plot() []byte {
 }
 
 // throughputs draws a bar for each row: the service's checks/s to the echo's.
-func (d *drawing) throughputs(rows []result) {
+func (d *drawing) throughputs(rows []resultOf) {
 	d.text(12, d.height+24, "title", "start", "Checks per second, to those of the echo (more is better)")
 	top := d.height + 40
 	bottom := top + lineHeight*float64(len(rows))
 	most := 1.0
 	for _, r := range rows {
-		most = max(most, r.report.Ratios.PerSecond.Max, r.row.figures[0].target)
+		most = max(most, r.got.Ratios.PerSecond.Max, r.row.figures[0].target)
 	}
 	step := niceStep(most)
 	most = math.Ceil(most/step-1e-9) * step
@@ -111,7 +111,7 @@ func (d *drawing) throughputs(rows []result) {
 	}
 	for i, r := range rows {
 		y := top + lineHeight*float64(i) + (lineHeight-barHeight)/2
-		got, middle := r.report.Ratios.PerSecond, y+barHeight/2
+		got, middle := r.got.Ratios.PerSecond, y+barHeight/2
 		d.text(plotLeft-10, y+11, "", "end", "%s", r.row.name)
 		d.bar(plotLeft, y, at(got.Median)-plotLeft, "service")
 		if got.Max > got.Min {
@@ -137,7 +137,7 @@ func niceStep(most float64) float64 {
 }
 
 // latencies draws the latencies of one row and its echo, on a logarithmic axis.
-func (d *drawing) latencies(r result) {
+func (d *drawing) latencies(r resultOf) {
 	percentiles := []struct {
 		name string
 		of   func(*bench.Latencies) float64
@@ -151,8 +151,8 @@ func (d *drawing) latencies(r result) {
 		name, class string
 		latency     *bench.Latencies
 	}{
-		{"service", "service", &r.report.Service.Latency},
-		{"echo", "echo", &r.report.Baseline.Latency},
+		{"service", "service", &r.got.Service.Latency},
+		{"echo", "echo", &r.got.Baseline.Latency},
 	}
 	d.text(12, d.height+24, "title", "start", "Latency: %s (less is better)", r.row.name)
 	top := d.height + 40

@@ -29,42 +29,48 @@ type conditions struct {
 // table is the result of a run.
 type table struct {
 	conditions
-	results []result
 	lines   []string
+	results []resultOf
 }
 
-// result is what a row came to.
-type result struct {
-	row    row
-	report *bench.Report
+// resultOf is what a row came to.
+type resultOf struct {
+	row row
+	got *result
 }
 
 // add adds the figures of a row.
-func (t *table) add(r row, report *bench.Report) {
-	t.results = append(t.results, result{r, report})
+func (t *table) add(r row, got *result) {
+	t.results = append(t.results, resultOf{r, got})
 	name := r.name
 	for _, f := range r.figures {
-		got := f.of(report)
+		value := f.of(got)
 		spread := ""
-		if got.Max > got.Min {
-			spread = fmt.Sprintf("%.2f - %.2f", got.Min, got.Max)
+		if value.Max > value.Min {
+			spread = fmt.Sprintf("%.2f - %.2f", value.Min, value.Max)
 		}
-		sign, met := "at least", got.Median >= f.target
+		sign, met := "at least", value.Median >= f.target
 		if f.most {
-			sign, met = "at most", got.Median <= f.target
+			sign, met = "at most", value.Median <= f.target
 		}
 		verdict := "met"
 		if !met {
 			verdict = "**missed**"
 		}
-		t.lines = append(t.lines, fmt.Sprintf("| %s | %s | %.2f%s | %s | %s %.2g%s | %s | %s | %s |",
-			name, f.what, got.Median, f.unit, spread, sign, f.target, f.unit, verdict,
-			perSecond(report.Service.PerSecond), perSecond(report.Baseline.PerSecond)))
+		t.lines = append(t.lines, fmt.Sprintf("| %s | %s | %.2f%s | %s | %s %v%s | %s | %s | %s |",
+			name, f.what, value.Median, f.unit, spread, sign, f.target, f.unit, verdict,
+			perSecond(&got.Service), perSecond(got.Baseline)))
 		name = ""
 	}
 }
 
-func perSecond(s bench.Spread) string { return fmt.Sprintf("%.0fk", s.Median/1000) }
+// perSecond writes the throughput of one side, in thousands, if there is one.
+func perSecond(f *bench.Figures) string {
+	if f == nil || f.PerSecond.Median == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.1fk", f.PerSecond.Median/1000)
+}
 
 // markdown writes the table and what it was measured on.
 func (t *table) markdown() string {

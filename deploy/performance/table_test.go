@@ -1,128 +1,99 @@
 package main
 
 import (
-	"bytes"
-	"encoding/xml"
-	"errors"
-	"flag"
-	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/quotaworker/ratelimit/cmd/ratelimit/bench"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares got with a file of testdata.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
+// TestTableReplacesTheOneBefore writes two tables into one file.
+func TestTableReplacesTheOneBefore(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "performance.md")
+	if err := os.WriteFile(file, []byte("above\n"+begin+"old\n"+end+"below\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, ns := range []float64{70, 40} {
+		var all table
+		all.add(row{name: "lease", figures: []figure{perOp(50)}}, &result{perOp: bench.Spread{Median: ns, Min: ns - 1, Max: ns + 1}})
+		if err := writeInto(file, begin, all.markdown()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what came out; look at it, and if it is right: go test ./deploy/performance -update\n%s", file, got)
+	got := string(text)
+	if !strings.HasPrefix(got, "above\n"+begin) || !strings.HasSuffix(got, end+"below\n") || strings.Contains(got, "old") || strings.Contains(got, "missed") {
+		t.Errorf("got\n%s", got)
+	}
+	if want := "| lease | time a check | 40.00 ns | 39.00 - 41.00 | at most 50 ns | met |  |  |\n"; !strings.Contains(got, want) {
+		t.Errorf("%q is missing in\n%s", want, got)
 	}
 }
 
-// made returns a table with figures that nobody measured.
-func made() *table {
-	t := &table{conditions: conditions{machine: "2026-11-21: some machine, 2 cores; and so on", rounds: 5, round: 2 * time.Second}}
-	for i, r := range rows {
-		n := float64(i + 1)
-		near := func(v float64) bench.Spread { return bench.Spread{Median: v, Min: v * 0.9, Max: v * 1.1} }
-		latency := func(v float64) bench.Latencies {
-			return bench.Latencies{P50: near(v), P90: near(2 * v), P99: near(5 * v), P999: near(30 * v), Max: near(100 * v)}
-		}
-		t.add(r, &bench.Report{
-			Service:   bench.Figures{PerSecond: near(20_000 * n), Latency: latency(130 * n / 4)},
-			Baseline:  &bench.Figures{PerSecond: near(30_000 * n), Latency: latency(25 * n)},
-			Ratios:    &bench.Ratios{PerSecond: near(0.3 * n), P50: near(1.3), P99: near(1.3)},
-			RedisCPU:  1.25 * n,
-			WorkerCPU: 0.5 * n,
-		})
-	}
-	return t
-}
-
-func TestTable(t *testing.T) { golden(t, "table.md", []byte(made().markdown())) }
-
-func TestPlot(t *testing.T) {
-	got := made().plot()
-	golden(t, "plot.svg", got)
-	for d := xml.NewDecoder(bytes.NewReader(got)); ; {
-		_, err := d.Token()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatalf("it is no XML: %s", err)
-		}
-	}
-	if again := made().plot(); !bytes.Equal(got, again) {
-		t.Error("the same figures make another picture")
-	}
-}
-
-// TestPlotBounds draws figures that no run should have, but a bad hour might.
-func TestPlotBounds(t *testing.T) {
-	for _, v := range []float64{0, 0.001, 1, 1e9} {
-		all := bench.Spread{Median: v, Min: v, Max: v}
-		latency := bench.Latencies{P50: all, P90: all, P99: all, P999: all, Max: all}
-		var table table
-		for _, r := range rows {
-			table.add(r, &bench.Report{
-				Service:  bench.Figures{PerSecond: all, Latency: latency},
-				Baseline: &bench.Figures{PerSecond: all, Latency: latency},
-				Ratios:   &bench.Ratios{PerSecond: all, P50: all, P99: all},
-			})
-		}
-		got := table.plot()
-		if bytes.Contains(got, []byte("NaN")) || bytes.Contains(got, []byte("Inf")) || len(got) > 1<<20 {
-			t.Errorf("figures of %v: %d bytes of picture, or ones that are no numbers", v, len(got))
-		}
-	}
-}
-
-func TestWriteInto(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "page.md")
-	page := "one\n" + begin + "old\n" + end + "two\n" + beginGrowth + "old\n" + end + "three\n"
-	if err := os.WriteFile(file, []byte(page), 0o600); err != nil {
+func TestTableNeedsItsPlace(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "performance.md")
+	if err := os.WriteFile(file, []byte("nothing\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second time in the place of the first
-		if err := writeInto(file, beginGrowth, "new"); err != nil {
-			t.Fatal(err)
-		}
+	if err := writeInto(file, begin, ""); err == nil {
+		t.Error("a file without the two lines: no error")
 	}
-	got, _ := os.ReadFile(file)
-	want := "one\n" + begin + "old\n" + end + "two\n" + beginGrowth + "\nnew\n" + end + "three\n"
-	if string(got) != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if err := writeInto(file, "<!-- begin: another -->\n", "new"); err == nil {
-		t.Error("a line that the file does not have: no error")
-	}
-}
-
-// TestDocument holds that the real page has room for both tables.
-func TestDocument(t *testing.T) {
 	text, err := os.ReadFile("../performance.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range []string{begin, beginGrowth} {
-		if bytes.Count(text, []byte(line)) != 1 {
-			t.Errorf("deploy/performance.md has %q %d times, want once", line, bytes.Count(text, []byte(line)))
+		if before, after, ok := strings.Cut(string(text), line); !ok || !strings.Contains(after, end) || strings.Contains(after, line) || strings.Count(before, end) != strings.Count(before, "<!-- begin") {
+			t.Errorf("deploy/performance.md does not have the line %q and one for the end", line)
 		}
+	}
+}
+
+// TestTablesShareAPage writes the second table and leaves the first one alone.
+func TestTablesShareAPage(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "page.md")
+	page := "one\n" + begin + "old\n" + end + "two\n" + beginGrowth + "old\n" + end + "three\n"
+	if err := os.WriteFile(file, []byte(page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeInto(file, beginGrowth, "new"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "one\n" + begin + "old\n" + end + "two\n" + beginGrowth + "\nnew\n" + end + "three\n"
+	if string(got) != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	ratio := func(f float64) *result {
+		return &result{Report: bench.Report{Ratios: &bench.Ratios{PerSecond: bench.Spread{Median: f}, P50: bench.Spread{Median: f}}, Baseline: &bench.Figures{}}}
+	}
+	for _, c := range []struct {
+		f      figure
+		got    float64
+		missed bool
+	}{{throughput(0.85), 0.85, false}, {throughput(0.85), 0.84, true}, {p50(1.5), 1.5, false}, {p50(1.5), 1.51, true}} {
+		var all table
+		all.add(row{name: "row", figures: []figure{c.f}}, ratio(c.got))
+		if missed := strings.Contains(all.lines[0], "missed"); missed != c.missed {
+			t.Errorf("%v of %v: missed is %t", c.got, c.f.target, missed)
+		}
+	}
+}
+
+func TestTimeOfABenchmark(t *testing.T) {
+	m := nsPerOp.FindAllStringSubmatch("cpu: AMD\nBenchmarkLease/one-2         \t16061918\t        74.22 ns/op\t       0 B/op\nPASS\n", -1)
+	if len(m) != 1 || m[0][1] != "74.22" {
+		t.Errorf("got %v", m)
 	}
 }

@@ -224,7 +224,7 @@ func answerOutage(c *limiter.Check, res *limiter.Result) {
 	if c.OnOutage == limiter.OutageDeny {
 		level = limiter.Level{RetryAfter: outageRetry}
 	}
-	res.Allowed, res.Source, res.Levels = level.Admitted, limiter.SourcePolicy, res.Levels[:0]
+	*res = limiter.Result{Allowed: level.Admitted, Source: limiter.SourcePolicy, Levels: res.Levels[:0]}
 	for range c.Demands {
 		res.Levels = append(res.Levels, level)
 	}

@@ -164,7 +164,7 @@ func testInvalid(t *testing.T, store TimedStore) {
 		{"no rule", limiter.Check{Demands: []limiter.Demand{{Key: "k", Cost: 1}}}, limiter.ErrInvalidCheck},
 		{"negative cost", limiter.Check{Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: -1}}}, limiter.ErrInvalidCheck},
 		{"negative refund", limiter.Check{Op: limiter.Refund, Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: -1}}}, limiter.ErrInvalidCheck},
-		{"unknown op", limiter.Check{Op: 3, Demands: ok.Demands}, limiter.ErrInvalidCheck},
+		{"unknown op", limiter.Check{Op: 99, Demands: ok.Demands}, limiter.ErrInvalidCheck},
 		{"one bucket twice", limiter.Check{Demands: []limiter.Demand{ok.Demands[0], ok.Demands[0]}}, limiter.ErrInvalidCheck},
 		{"cost 6 of 5", limiter.Check{Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: 6}}}, limiter.ErrCostExceedsBurst},
 		{"cost 2^62", limiter.Check{Demands: []limiter.Demand{{Key: "k", Rule: rule, Cost: 1 << 62}}}, limiter.ErrCostExceedsBurst},

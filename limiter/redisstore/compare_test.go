@@ -148,7 +148,7 @@ func commands(b *testing.B, rdb redis.UniversalClient) (sent, run float64) {
 	return run, run
 }
 
-func median(all []figure, of func(figure) float64) float64 {
+func median[T any](all []T, of func(T) float64) float64 {
 	var values []float64
 	for _, f := range all {
 		values = append(values, of(f))

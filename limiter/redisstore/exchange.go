@@ -13,6 +13,7 @@ import (
 // of a batch, the buckets that they read from Redis, the decision in Go, and
 // the buckets that they write back.
 type exchange struct {
+	layout layout
 	checks []int          // indexes into the batch
 	names  []string       // of the buckets
 	byName map[string]int // bucket
@@ -22,23 +23,20 @@ type exchange struct {
 
 // exchanges spreads a batch over as few exchanges as it takes: one, or in a
 // cluster one for each slot.
-func exchanges(checks []limiter.Check, slots bool) ([]*exchange, error) {
+func exchanges(checks []limiter.Check, l layout) []*exchange {
 	plans := make(map[uint16]*exchange, 1)
 	var all []*exchange
 	for i := range checks {
-		slot, err := slotOfCheck(&checks[i], slots)
-		if err != nil {
-			return nil, err
-		}
+		slot := l.slot(&checks[i].Demands[0])
 		e := plans[slot]
 		if e == nil {
-			e = &exchange{byName: make(map[string]int)}
+			e = &exchange{layout: l, byName: make(map[string]int)}
 			plans[slot] = e
 			all = append(all, e)
 		}
 		e.checks = append(e.checks, i)
 		for j := range checks[i].Demands {
-			name := bucketName(&checks[i].Demands[j])
+			name := l.name(&checks[i].Demands[j])
 			if _, ok := e.byName[name]; !ok {
 				e.byName[name] = len(e.names)
 				e.names = append(e.names, name)
@@ -48,7 +46,7 @@ func exchanges(checks []limiter.Check, slots bool) ([]*exchange, error) {
 	for _, e := range all {
 		e.marks, e.dirty = make([]limiter.Mark, len(e.names)), make([]bool, len(e.names))
 	}
-	return all, nil
+	return all
 }
 
 // read reads the buckets, and after them the time, in one round trip: in this
@@ -81,14 +79,14 @@ func (e *exchange) decide(checks []limiter.Check, results []limiter.Result, now 
 		c := &checks[i]
 		for j := range c.Demands {
 			d := &c.Demands[j]
-			states[j], stale[j] = d.Rule.Open(e.marks[e.byName[bucketName(d)]], us)
+			states[j], stale[j] = d.Rule.Open(e.marks[e.byName[e.layout.name(d)]], us)
 		}
 		before = states
 		limiter.Decide(c, states[:len(c.Demands)], us, &results[i])
 		for j := range c.Demands {
 			if states[j] != before[j] || stale[j] && c.Takes(j) || c.Op == limiter.Reset {
 				d := &c.Demands[j]
-				b := e.byName[bucketName(d)]
+				b := e.byName[e.layout.name(d)]
 				e.marks[b], e.dirty[b] = d.Rule.Mark(states[j], us), true
 			}
 		}

@@ -2,7 +2,6 @@ package redisstore_test
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -87,7 +86,7 @@ func TestExpiryGoesOn(t *testing.T) {
 	server, _ := start(t)
 	rdb := open(t, server.URL())
 	script := redisstore.New(rdb)
-	transaction := redisstore.NewStrategy(rdb, redisstore.Transaction, slog.New(slog.DiscardHandler))
+	transaction := redisstore.NewWithOptions(rdb, redisstore.Options{Strategy: redisstore.Transaction})
 	for _, limit := range []limiter.Limit{
 		{Rate: 3, Interval: time.Second, Burst: 1000},
 		{Algorithm: limiter.SlidingWindow, Rate: 1000, Interval: 7 * time.Second},

@@ -14,17 +14,13 @@ import (
 // of callers that read the same bucket at the same time each is granted what
 // is there, and the last to write wins. With one caller it is exact.
 type hash struct {
-	rdb   redis.UniversalClient
-	slots bool
+	rdb    redis.UniversalClient
+	layout layout
 }
 
 func (h *hash) decide(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error {
-	all, err := exchanges(checks, h.slots)
-	if err != nil {
-		return err
-	}
 	var failed error
-	for _, e := range all {
+	for _, e := range exchanges(checks, h.layout) {
 		err := h.run(ctx, e, now, checks, results)
 		e.settle(results, err)
 		failed = errors.Join(failed, err)

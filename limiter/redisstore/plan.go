@@ -16,8 +16,8 @@ const maxBuckets = 4000
 // planner spreads batches over calls of the script. It is safe for concurrent
 // use; what it plans is reused, so give it back with free.
 type planner struct {
-	slots bool      // keys of different slots do not go together
-	spare sync.Pool // of *plan
+	layout layout
+	spare  sync.Pool // of *plan
 }
 
 // plan is one call of the script: some checks of a batch, in their order, and
@@ -27,7 +27,8 @@ type plan struct {
 	demands []int // the bucket of each demand of each check, in order
 	buckets []bucket
 	steps   []step
-	needs   []need           // of all steps
+	needs   []need // of all steps
+	layout  layout
 	index   map[bucketID]int // bucket
 
 	// What args makes of it.
@@ -67,20 +68,11 @@ type step struct {
 type need struct {
 	bucket int
 	cost   int64
+	undo   bool  // give back what was taken
+	stamp  int64 // then, see limiter.Rule
 }
 
 const fill = math.MinInt64
-
-// bucketName is injective: a canonical key holds no braces and the name of a
-// limit no colon.
-func bucketName(d *limiter.Demand) string {
-	return string(appendBucketName(nil, d.Key, d.Rule))
-}
-
-func appendBucketName(dst []byte, key string, rule *limiter.Rule) []byte {
-	dst = append(append(dst, "rl:{"...), key...)
-	return append(append(dst, "}:"...), rule.Name()...)
-}
 
 // plan spreads a batch over as few script calls as it takes. Calls must run in
 // the order of the plans, at least those that share buckets.
@@ -89,33 +81,29 @@ func appendBucketName(dst []byte, key string, rule *limiter.Rule) []byte {
 // together in a cluster, and a bucket has one rule in a call, so if a batch
 // names a bucket under two (somebody changes their inline limit), the second
 // begins another plan.
-func (r *planner) plan(checks []limiter.Check) ([]*plan, error) {
+func (r *planner) plan(checks []limiter.Check) []*plan {
 	var plans []*plan
 	var current *plan // of all checks, or of those in a slot
 	var bySlot map[uint16]*plan
-	if r.slots {
-		bySlot = make(map[uint16]*plan, 1)
+	if r.layout.slots {
+		bySlot = make(map[uint16]*plan, len(checks))
 	}
 	for i := range checks {
 		c := &checks[i]
-		slot, err := slotOfCheck(c, r.slots)
-		if err != nil {
-			r.free(plans)
-			return nil, err
-		}
-		if r.slots {
+		slot := r.layout.slot(&c.Demands[0])
+		if r.layout.slots {
 			current = bySlot[slot]
 		}
 		if current == nil || !current.add(i, c) {
 			current = r.empty()
 			current.add(i, c)
 			plans = append(plans, current)
-			if r.slots {
+			if r.layout.slots {
 				bySlot[slot] = current
 			}
 		}
 	}
-	return plans, nil
+	return plans
 }
 
 // empty returns a plan without checks.
@@ -123,7 +111,7 @@ func (r *planner) empty() *plan {
 	if p, ok := r.spare.Get().(*plan); ok {
 		return p
 	}
-	return &plan{index: make(map[bucketID]int), rules: make(map[*limiter.Rule]int)}
+	return &plan{layout: r.layout, index: make(map[bucketID]int), rules: make(map[*limiter.Rule]int)}
 }
 
 // free takes plans back, which nobody may use any more.
@@ -136,27 +124,13 @@ func (r *planner) free(plans []*plan) {
 		clear(p.names)
 		clear(p.args)
 		*p = plan{
+			layout: p.layout,
 			checks: p.checks[:0], demands: p.demands[:0], buckets: p.buckets[:0], steps: p.steps[:0], needs: p.needs[:0],
 			index: p.index, text: p.text[:0], names: p.names[:0], order: p.order[:0], limits: p.limits[:0], rules: p.rules,
 			args: p.args[:0], states: p.states[:0],
 		}
 		r.spare.Put(p)
 	}
-}
-
-// slotOfCheck returns the slot that the buckets of a check share, or 0 if slots
-// do not matter.
-func slotOfCheck(c *limiter.Check, slots bool) (uint16, error) {
-	if !slots {
-		return 0, nil
-	}
-	slot := slotOf(bucketName(&c.Demands[0]))
-	for j := 1; j < len(c.Demands); j++ {
-		if slotOf(bucketName(&c.Demands[j])) != slot {
-			return 0, fmt.Errorf("%w: keys %q and %q are in different slots of Redis Cluster and cannot be taken together", limiter.ErrInvalidCheck, c.Demands[0].Key, c.Demands[j].Key)
-		}
-	}
-	return slot, nil
 }
 
 // add adds a check, or reports that it needs another plan.
@@ -187,39 +161,47 @@ func (p *plan) add(i int, c *limiter.Check) bool {
 // needs no step, because the script reports every bucket anyway.
 func (p *plan) addSteps(c *limiter.Check, buckets []int) {
 	first := len(p.needs)
-	if c.Op == limiter.Take {
+	if c.Op == limiter.Take || c.Op == limiter.Look {
 		for j := range c.Demands {
 			if cost := c.Demands[j].Cost; cost > 0 {
-				p.needs = append(p.needs, need{buckets[j], cost})
+				p.needs = append(p.needs, need{bucket: buckets[j], cost: cost})
 			}
 		}
-		p.addStep(first)
+		if c.Op == limiter.Look {
+			p.addStep(0, first)
+		} else {
+			p.addStep(1, first)
+		}
 		return
 	}
 	for j := range c.Demands {
-		cost := -c.Demands[j].Cost
-		if c.Op == limiter.Reset {
-			cost = fill
+		d := &c.Demands[j]
+		n := need{bucket: buckets[j], cost: -d.Cost}
+		switch c.Op {
+		case limiter.Reset:
+			n.cost = fill
+		case limiter.Undo:
+			n.undo, n.stamp = true, d.Rule.Stamp(d.Taken)
 		}
-		if cost != 0 {
-			p.needs = append(p.needs, need{buckets[j], cost})
-			p.addStep(len(p.needs) - 1)
+		if n.cost != 0 {
+			p.needs = append(p.needs, n)
+			p.addStep(1, len(p.needs)-1)
 		}
 	}
 }
 
-// addStep adds a step with the needs from first on. If the last step that
-// named its only bucket was the same, then it is the same step once more:
-// nothing between the two touched the bucket, so the order of checks on it
-// stays what it was.
-func (p *plan) addStep(first int) {
+// addStep adds a step with the needs from first on, asked so many times: 0 to
+// look. If the last step that named its only bucket was the same, then it is the
+// same step once more: nothing between the two touched the bucket, so the order
+// of checks on it stays what it was.
+func (p *plan) addStep(times int64, first int) {
 	needs := p.needs[first:]
 	if len(needs) == 0 {
 		return
 	}
 	if b := &p.buckets[needs[0].bucket]; len(needs) == 1 && b.step >= 0 {
-		if last := &p.steps[b.step]; last.count == 1 && p.needs[last.first] == needs[0] {
-			last.times++
+		if last := &p.steps[b.step]; last.count == 1 && p.needs[last.first] == needs[0] && !needs[0].undo {
+			last.times += times
 			p.needs = p.needs[:first]
 			return
 		}
@@ -229,7 +211,7 @@ func (p *plan) addStep(first int) {
 		b.busy = b.step >= 0
 		b.step = len(p.steps)
 	}
-	p.steps = append(p.steps, step{1, first, len(needs)})
+	p.steps = append(p.steps, step{times, first, len(needs)})
 }
 
 // plain reports whether one check asks the bucket for one token, and nothing
@@ -289,7 +271,7 @@ func (p *plan) arrange() {
 // of one string, and the arguments point to them, which costs no memory either.
 func (p *plan) keys() {
 	for _, b := range p.order {
-		p.text = appendBucketName(p.text, p.buckets[b].key, p.buckets[b].rule)
+		p.text = p.layout.appendName(p.text, p.buckets[b].key, p.buckets[b].rule)
 	}
 	text := string(p.text)
 	p.names = slices.Grow(p.names, len(p.order))[:len(p.order)]
@@ -333,9 +315,12 @@ func (p *plan) command(now time.Time, head ...any) []any {
 		}
 		p.args = append(p.args, s.times, s.count)
 		for _, n := range needs {
-			if p.args = append(p.args, p.buckets[n.bucket].place+1); n.cost == fill {
+			switch p.args = append(p.args, p.buckets[n.bucket].place+1); {
+			case n.cost == fill:
 				p.args = append(p.args, "")
-			} else {
+			case n.undo:
+				p.args = append(p.args, fmt.Sprintf("%d@%d", -n.cost, n.stamp))
+			default:
 				p.args = append(p.args, n.cost)
 			}
 		}

@@ -1,7 +1,6 @@
 package redisstore
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,10 +32,7 @@ func check(op limiter.Op, cost int64, rule *limiter.Rule, keys ...string) limite
 // callsOf writes down what the script is called with, one line per call.
 func callsOf(t *testing.T, slots bool, checks ...limiter.Check) []string {
 	t.Helper()
-	plans, err := (&planner{slots: slots}).plan(checks)
-	if err != nil {
-		t.Fatal(err)
-	}
+	plans := (&planner{layout: layout{slots: slots}}).plan(checks)
 	var calls []string
 	for _, p := range plans {
 		args := p.command(time.UnixMicro(42))
@@ -49,12 +45,14 @@ func callsOf(t *testing.T, slots bool, checks ...limiter.Check) []string {
 // TestArguments pins what the script gets, most of all that checks of one
 // bucket become one entry.
 func TestArguments(t *testing.T) {
-	const take, refund, reset = limiter.Take, limiter.Refund, limiter.Reset
+	const take, refund, reset, look = limiter.Take, limiter.Refund, limiter.Reset, limiter.Look
 	ten := mustCompile(t, limiter.Limit{Rate: 10, Interval: time.Second})
 	other := mustCompile(t, limiter.Limit{Name: "other", Rate: 5, Interval: time.Second})
 	changed := mustCompile(t, limiter.Limit{Rate: 20, Interval: time.Second}) // the same name
 	same := mustCompile(t, limiter.Limit{Rate: 10, Interval: time.Second})
 	many := func(n int, c limiter.Check) []limiter.Check { return slices.Repeat([]limiter.Check{c}, n) }
+	undo := check(limiter.Undo, 3, ten, "a")
+	undo.Demands[0].Taken = 17
 	const limits = "token_bucket 4 100000 1 1000000 1" // of ten
 	for _, tt := range []struct {
 		name   string
@@ -81,6 +79,10 @@ func TestArguments(t *testing.T) {
 			[]string{"[rl:{a}:default rl:{b}:default] 42 1 " + limits + " 2 0 1 1 1 1 1 2 1 1 2 1 1 1 1 1"}},
 		{"refund and reset", false, []limiter.Check{check(refund, 3, ten, "a"), check(refund, 99, ten, "b"), check(reset, 0, ten, "c"), check(refund, 0, ten, "d")},
 			[]string{"[rl:{a}:default rl:{b}:default rl:{c}:default rl:{d}:default] 42 1 " + limits + " 4 0 1 1 1 -3 1 1 2 -99 1 1 3"}},
+		{"a look at what a check would do", false, []limiter.Check{check(look, 2, ten, "a"), check(take, 1, ten, "b"), check(look, 1, ten, "b"), check(look, 1, ten, "a", "b")},
+			[]string{"[rl:{a}:default rl:{b}:default] 42 1 " + limits + " 2 0 0 1 1 2 1 1 2 1 0 2 1 1 2 1"}},
+		{"what was taken is given back", false, many(2, undo),
+			[]string{"[rl:{a}:default] 42 1 " + limits + " 1 0 1 1 1 3@17 1 1 1 3@17"}},
 		{"two limits", false, []limiter.Check{check(take, 1, ten, "a"), check(take, 1, other, "a")},
 			[]string{"[rl:{a}:default rl:{a}:other] 42 2 " + limits + " 1 1 token_bucket 4 200000 1 1000000 1 1 1"}},
 		{"a limit that changes within the batch", false, []limiter.Check{check(take, 1, ten, "a"), check(take, 1, changed, "a"), check(take, 1, ten, "a")},
@@ -111,9 +113,9 @@ func TestPlansAreBounded(t *testing.T) {
 		}
 		checks = append(checks, check(limiter.Take, 1, ten, keys...))
 	}
-	plans, err := (&planner{slots: false}).plan(checks)
-	if err != nil || len(plans) != 4 {
-		t.Fatalf("16,000 buckets: %d plans, %v; want 4 of 4000", len(plans), err)
+	plans := new(planner).plan(checks)
+	if len(plans) != 4 {
+		t.Fatalf("16,000 buckets: %d plans; want 4 of 4000", len(plans))
 	}
 	for i, p := range plans {
 		if len(p.buckets) > maxBuckets || len(p.checks) != 250 {
@@ -122,18 +124,9 @@ func TestPlansAreBounded(t *testing.T) {
 	}
 }
 
-func TestCrossSlotChecksAreRefused(t *testing.T) {
-	ten := mustCompile(t, limiter.Limit{Rate: 10, Interval: time.Second})
-	both := []limiter.Check{check(limiter.Take, 1, ten, "a", "b")}
-	if _, err := (&planner{slots: true}).plan(both); !errors.Is(err, limiter.ErrInvalidCheck) {
-		t.Errorf("in a cluster: error %v, want ErrInvalidCheck", err)
-	}
-	if _, err := (&planner{slots: false}).plan(both); err != nil {
-		t.Errorf("on one server: %v", err)
-	}
-}
-
-// TestBucketNamesAreInjective, whatever a key holds.
+// TestBucketNamesAreInjective, whatever a key holds and however many of its
+// tokens are in the tag. Without braces, which no canonical key holds, not even
+// names with different numbers of tokens are alike.
 func TestBucketNamesAreInjective(t *testing.T) {
 	key := rapid.StringOf(rapid.SampledFrom([]rune("a{}:.%")))
 	name := rapid.StringMatching(`[ab_-]{1,2}`)
@@ -148,8 +141,12 @@ func TestBucketNamesAreInjective(t *testing.T) {
 		}
 		a, as := demand()
 		b, bs := demand()
-		if (bucketName(&a) == bucketName(&b)) != (as == bs) {
-			t.Fatalf("%s and %s: %q and %q", as, bs, bucketName(&a), bucketName(&b))
+		l, m := layout{tokens: rapid.IntRange(0, 4).Draw(t, "tokens")}, layout{tokens: rapid.IntRange(0, 4).Draw(t, "other tokens")}
+		if (l.name(&a) == l.name(&b)) != (as == bs) {
+			t.Fatalf("%s and %s, %d tokens: %q and %q", as, bs, l.tokens, l.name(&a), l.name(&b))
+		}
+		if as != bs && !strings.ContainsAny(a.Key+b.Key, "{}") && l.name(&a) == m.name(&b) {
+			t.Fatalf("%s with %d tokens and %s with %d: %q", as, l.tokens, bs, m.tokens, l.name(&a))
 		}
 	})
 }

@@ -21,16 +21,13 @@ type script struct {
 	sha     string
 }
 
-func newScript(rdb redis.UniversalClient, slots bool) *script {
+func newScript(rdb redis.UniversalClient, l layout) *script {
 	sum := sha1.Sum([]byte(lua.Take))
-	return &script{rdb: rdb, planner: planner{slots: slots}, sha: hex.EncodeToString(sum[:])}
+	return &script{rdb: rdb, planner: planner{layout: l}, sha: hex.EncodeToString(sum[:])}
 }
 
 func (s *script) decide(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error {
-	plans, err := s.planner.plan(checks)
-	if err != nil {
-		return err
-	}
+	plans := s.planner.plan(checks)
 	defer s.planner.free(plans)
 	var failed error
 	for i, reply := range s.run(ctx, plans, now) {

@@ -15,10 +15,23 @@ func slotOf(name string) uint16 {
 			tag = name[i+1 : i+1+n]
 		}
 	}
-	// CRC-16/XMODEM, as the Redis Cluster specification has it.
+	return slotOfTag(tag)
+}
+
+// slotOfTag returns the hash slot of a tag.
+func slotOfTag(tag string) uint16 {
 	var crc uint16
 	for i := range len(tag) {
-		crc ^= uint16(tag[i]) << 8
+		crc = crc<<8 ^ crcTable[byte(crc>>8)^tag[i]]
+	}
+	return crc % 16384
+}
+
+// crcTable is that of CRC-16/XMODEM, which the Redis Cluster specification asks
+// for.
+var crcTable = func() (table [256]uint16) {
+	for i := range table {
+		crc := uint16(i) << 8
 		for range 8 {
 			if crc&0x8000 != 0 {
 				crc = crc<<1 ^ 0x1021
@@ -26,6 +39,7 @@ func slotOf(name string) uint16 {
 				crc <<= 1
 			}
 		}
+		table[i] = crc
 	}
-	return crc % 16384
-}
+	return table
+}()

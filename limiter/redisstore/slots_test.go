@@ -3,7 +3,6 @@ package redisstore_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -30,7 +29,7 @@ func TestSlotsMove(t *testing.T) {
 		})
 	}
 	t.Run("Conformance of transaction", func(t *testing.T) {
-		store := redisstore.NewStrategy(open(t, cluster.URL()), redisstore.Transaction, slog.New(slog.DiscardHandler))
+		store := redisstore.NewWithOptions(open(t, cluster.URL()), redisstore.Options{Strategy: redisstore.Transaction})
 		limitertest.Run(t, func(t *testing.T) limitertest.TimedStore {
 			cluster.MustDo("FLUSHALL")
 			return store
@@ -46,7 +45,7 @@ func testSlotsMove(t *testing.T, cluster *redistest.Cluster, strategy redisstore
 	_, addrs, _ := strings.Cut(cluster.URL(), "://")
 	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: strings.Split(addrs, ","), ContextTimeoutEnabled: true, ReadTimeout: time.Minute}) // patient, as the machine may be busy
 	t.Cleanup(func() { _ = rdb.Close() })
-	store := redisstore.NewStrategy(rdb, strategy, slog.New(slog.DiscardHandler))
+	store := redisstore.NewWithOptions(rdb, redisstore.Options{Strategy: strategy})
 	year := limitertest.MustCompile(t, limiter.Limit{Rate: burst, Interval: limiter.MaxInterval})
 	other := limitertest.MustCompile(t, limiter.Limit{Name: "other", Rate: burst, Interval: limiter.MaxInterval})
 	key := func(i int) string { return fmt.Sprintf("move.%s.%d", strategy, i%keys) }

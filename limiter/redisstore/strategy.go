@@ -3,7 +3,6 @@ package redisstore
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -45,21 +44,21 @@ func (s *Strategy) UnmarshalText(text []byte) error {
 	return errors.New("must be script, transaction or hash")
 }
 
-// NewStrategy is [New] with another strategy than Script, which the zero
-// Strategy is too. A strategy that does not keep limits is reported to log.
-func NewStrategy(rdb redis.UniversalClient, strategy Strategy, log *slog.Logger) *Store {
-	s := New(rdb)
-	switch strategy {
+func newDecider(rdb redis.UniversalClient, l layout, o Options) decider {
+	switch o.Strategy {
 	case Transaction:
-		s.decider = &transaction{rdb: rdb, slots: s.slots}
+		return &transaction{rdb: rdb, layout: l}
 	case Hash:
-		log.Warn("THE REDIS STRATEGY hash IS FOR DEMONSTRATION ONLY: callers that share a key are admitted above the limit; set RATELIMIT_REDIS_STRATEGY=script")
-		s.decider = &hash{rdb: rdb, slots: s.slots}
+		if o.Logger != nil {
+			o.Logger.Warn("THE REDIS STRATEGY hash IS FOR DEMONSTRATION ONLY: callers that share a key are admitted above the limit; set RATELIMIT_REDIS_STRATEGY=script")
+		}
+		return &hash{rdb: rdb, layout: l}
 	}
-	return s
+	return newScript(rdb, l)
 }
 
-// decider decides valid checks. The zero now is the time of Redis.
+// decider decides valid checks, of which each has its buckets in one slot. The
+// zero now is the time of Redis.
 type decider interface {
 	decide(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error
 }

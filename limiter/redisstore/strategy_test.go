@@ -30,7 +30,7 @@ func startStrategies(tb testing.TB) (*redistest.Server, map[redisstore.Strategy]
 	tb.Cleanup(func() { _ = rdb.Close() })
 	stores := make(map[redisstore.Strategy]*redisstore.Store)
 	for _, s := range []redisstore.Strategy{redisstore.Script, redisstore.Transaction, redisstore.Hash} {
-		stores[s] = redisstore.NewStrategy(rdb, s, slog.New(slog.DiscardHandler))
+		stores[s] = redisstore.NewWithOptions(rdb, redisstore.Options{Strategy: s})
 	}
 	return server, stores
 }
@@ -164,7 +164,7 @@ func TestContended(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, MaxRetries: -1})
 	t.Cleanup(func() { _ = rdb.Close() })
 	rdb.AddHook(meddler{open(t, server.URL())})
-	store := redisstore.NewStrategy(rdb, redisstore.Transaction, slog.New(slog.DiscardHandler))
+	store := redisstore.NewWithOptions(rdb, redisstore.Options{Strategy: redisstore.Transaction})
 	res, err := take(store, one("k", hundred(t), 1))
 	if !errors.Is(err, redisstore.ErrContended) || redisstore.Reason(err) != "contended" || res.Source != limiter.SourceNone {
 		t.Errorf("%+v, %v; want %v", res, err, redisstore.ErrContended)
@@ -219,7 +219,7 @@ func TestTransactionExpiry(t *testing.T) {
 func TestTransactionReplyLost(t *testing.T) {
 	server := redistest.Start(t)
 	proxy := redistest.StartProxy(t, server.Addr)
-	store := redisstore.NewStrategy(open(t, "redis://"+proxy.Addr), redisstore.Transaction, slog.New(slog.DiscardHandler))
+	store := redisstore.NewWithOptions(open(t, "redis://"+proxy.Addr), redisstore.Options{Strategy: redisstore.Transaction})
 	rule := hundred(t)
 	mustTake(t, store, "k", rule, 1)
 	proxy.Cut("exec")
@@ -243,7 +243,7 @@ func TestHashWarns(t *testing.T) {
 		warns    bool
 	}{{redisstore.Script, false}, {redisstore.Transaction, false}, {redisstore.Hash, true}, {"", false}} {
 		var log bytes.Buffer
-		redisstore.NewStrategy(rdb, tt.strategy, slog.New(slog.NewTextHandler(&log, nil)))
+		redisstore.NewWithOptions(rdb, redisstore.Options{Strategy: tt.strategy, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		if got := strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "DEMONSTRATION"); got != tt.warns {
 			t.Errorf("%q: logs %q", tt.strategy, &log)
 		}

@@ -26,17 +26,13 @@ const maxRaces = 64
 // or in a cluster one for each of its slots. A batch without anything to write,
 // such as one of denials, ends after reading.
 type transaction struct {
-	rdb   redis.UniversalClient
-	slots bool
+	rdb    redis.UniversalClient
+	layout layout
 }
 
 func (t *transaction) decide(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error {
-	all, err := exchanges(checks, t.slots)
-	if err != nil {
-		return err
-	}
 	var failed error
-	for _, e := range all {
+	for _, e := range exchanges(checks, t.layout) {
 		err := t.run(ctx, e, now, checks, results)
 		e.settle(results, err)
 		failed = errors.Join(failed, err)

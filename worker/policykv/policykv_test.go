@@ -390,7 +390,7 @@ func patterns(n int) []byte {
 	return text
 }
 
-// TestLongDocuments puts 10,000 patterns, again and again, has a worker find
+// TestLongDocuments puts 13,000 patterns, nearly 1 MB, again and again, has a worker find
 // its way back through all those versions, and puts more than fits.
 func TestLongDocuments(t *testing.T) {
 	t.Parallel() // with those that wait for the audit
@@ -398,16 +398,18 @@ func TestLongDocuments(t *testing.T) {
 	s := r.create()
 	ctx := t.Context()
 	for i := range History - 1 {
-		r.put(s, fmt.Appendf(patterns(10_000), "  - match: version\n    limits: %d/s\n", i+1))
+		r.put(s, fmt.Appendf(patterns(13_000), "  - match: version\n    limits: %d/s\n", i+1))
 	}
 	last := r.put(s, bad)
-	if all, err := s.History(ctx); err != nil || len(all) != History {
+	soon, cancel := context.WithTimeout(ctx, 4*time.Second)
+	defer cancel()
+	if all, err := s.History(soon); err != nil || len(all) != History || len(all[1].Text) < 900_000 {
 		t.Errorf("History: %d versions, %v; want %d", len(all), err, History)
 	}
 	book := r.watch()
 	fails(t, 30*time.Second, book, "0/s")
-	if got := book.Status(); got.Policies != 10_001 || got.Revision != strconv.FormatUint(last-1, 10) {
-		t.Errorf("got %+v, want the 10,001 policies of revision %d", got, last-1)
+	if got := book.Status(); got.Policies != 13_001 || got.Revision != strconv.FormatUint(last-1, 10) {
+		t.Errorf("got %+v, want the 13,001 policies of revision %d", got, last-1)
 	}
 
 	long := patterns(100_000)

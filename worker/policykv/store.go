@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -116,20 +117,55 @@ func tooLong(size int, limit, raise string) error {
 	return fmt.Errorf("%w: they have %d bytes and %s; put customers that differ only in their limits into plans, %s, or give each worker the file with RATELIMIT_POLICIES", ErrTooLong, size, limit, raise)
 }
 
-// History returns the versions that the bucket still has, the newest first.
+// History returns the versions that the bucket still has, the newest first. It
+// fetches the texts one after the other, because a watch that brings many long
+// ones stalls for seconds.
 func (s *Store) History(ctx context.Context) ([]Version, error) {
-	entries, err := s.kv.History(ctx, Key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil, nil
-	}
+	all, err := s.versions(ctx)
 	if err != nil {
 		return nil, explain(err, s.kv.Bucket())
 	}
-	all := make([]Version, len(entries))
-	for i, e := range entries {
-		all[len(entries)-1-i] = version(e)
+	slices.Reverse(all)
+	for i := range all {
+		if all[i].Deleted {
+			continue
+		}
+		entry, err := s.kv.GetRevision(ctx, Key, all[i].Revision)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			return all[:i], nil // a new version has just pushed the oldest ones out
+		}
+		if err != nil {
+			return nil, explain(err, s.kv.Bucket())
+		}
+		all[i].Text = entry.Value()
 	}
 	return all, nil
+}
+
+// versions returns all versions without their texts, the oldest first.
+func (s *Store) versions(ctx context.Context) ([]Version, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w, err := s.kv.Watch(ctx, Key, jetstream.IncludeHistory(), jetstream.MetaOnly())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = w.Stop() }() // it has brought what it could
+	var all []Version
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case entry, ok := <-w.Updates():
+			switch {
+			case !ok:
+				return nil, errLost
+			case entry == nil:
+				return all, nil
+			}
+			all = append(all, version(entry))
+		}
+	}
 }
 
 func version(e jetstream.KeyValueEntry) Version {
@@ -143,6 +179,8 @@ func explain(err error, bucket string) error {
 		return fmt.Errorf("%w as %s; make it with: nats kv add %s --history %d", ErrNoBucket, bucket, bucket, History)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w, or it is not ready; turn it on, or use a file for the policies", ErrNoJetStream)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the NATS server did not answer about the bucket %s in time; let this user do there what deploy/nats/nats.conf lets it, if it may not: %w", bucket, err)
 	case errors.Is(err, jetstream.ErrInvalidBucketName):
 		return fmt.Errorf("%q is no name of a bucket: it can have letters, digits, _ and -", bucket)
 	}

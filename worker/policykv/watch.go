@@ -196,28 +196,33 @@ func (f *follower) accept(set *policy.Set, revision uint64) {
 }
 
 // goBack puts the newest version before the one that was seen in force that
-// has no errors, unless it is.
+// has no errors, unless it is. It fetches one after the other, because all of
+// them at once can be too much to arrive in time.
 func (f *follower) goBack(ctx context.Context) error {
-	ask, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	versions, err := f.kv.History(ask, Key)
-	if err != nil {
-		return f.explain(err)
-	}
-	for i := len(versions) - 1; i >= 0; i-- {
-		v := versions[i]
-		switch {
-		case v.Operation() != jetstream.KeyValuePut || v.Revision() >= f.seen:
-			continue
-		case v.Revision() == f.inForce:
+	for back := uint64(1); back <= jetstream.KeyValueMaxHistory && back < f.seen; back++ {
+		revision := f.seen - back
+		if revision == f.inForce {
 			return nil
 		}
-		if set, err := policy.Parse(Key, v.Value()); err == nil {
-			f.accept(set, v.Revision())
+		entry, err := f.version(ctx, revision)
+		if errors.Is(err, jetstream.ErrKeyNotFound) {
+			continue // a deletion, another key, or too long ago
+		}
+		if err != nil {
+			return f.explain(err)
+		}
+		if set, err := policy.Parse(Key, entry.Value()); err == nil {
+			f.accept(set, revision)
 			return nil
 		}
 	}
 	return nil
+}
+
+func (f *follower) version(ctx context.Context, revision uint64) (jetstream.KeyValueEntry, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return f.kv.GetRevision(ctx, Key, revision)
 }
 
 // trouble reports, once, that the policies could not be changed.

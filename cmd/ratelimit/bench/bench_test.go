@@ -257,3 +257,14 @@ func (f turn) drive(_ context.Context, _ *Load, p *pace, r *recorder) {
 	f()
 	r.shard(0).done(0, p.clock.now(), Answer{Allowed: true}, nil)
 }
+
+// TestInterruptReachesASleepingPacer ends a loop that has nothing due for long.
+func TestInterruptReachesASleepingPacer(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, interrupt)
+	begin := time.Now()
+	Run(ctx, Callers{allow}, &Load{Keys: newKeys(t, 1, Hot), Concurrency: 1, Rate: 0.1, Duration: time.Minute})
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("it went on for %s", took)
+	}
+}

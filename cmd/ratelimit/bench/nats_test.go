@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -119,18 +120,30 @@ func TestAsyncKeepsConcurrency(t *testing.T) {
 	}
 }
 
-// TestAsyncGivesUp asks somebody who answers each second check too late. Those
-// fail, their slots go on, and the late answers pass for nothing.
+// TestAsyncGivesUp asks somebody who answers each second check too late, which
+// is when the slot of the check already has another one. Those fail, their
+// slots go on, and the late answers pass for nothing.
 func TestAsyncGivesUp(t *testing.T) {
+	const slots = 3
 	connect := startNATS(t)
 	var n atomic.Int64
+	var held [slots]*nats.Msg
 	if _, err := connect().Subscribe("deaf.>", func(m *nats.Msg) {
-		if n.Add(1)%2 == 0 {
-			_ = m.Respond([]byte(granted))
+		number, err := strconv.Atoi(m.Reply[strings.LastIndexByte(m.Reply, '.')+1:])
+		if err != nil {
+			t.Error(err)
 			return
 		}
-		late := strings.Replace(granted, "true", "false", 1)
-		time.AfterFunc(80*time.Millisecond, func() { _ = m.Respond([]byte(late)) })
+		slot := number % slots
+		if late := held[slot]; late != nil && late.Reply != m.Reply {
+			_ = late.Respond([]byte(strings.Replace(granted, "true", "false", 1)))
+			held[slot] = nil
+		}
+		if n.Add(1)%2 == 1 {
+			held[slot] = m
+			return
+		}
+		_ = m.Respond([]byte(granted))
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +154,7 @@ func TestAsyncGivesUp(t *testing.T) {
 	}
 	for _, rate := range []float64{0, 200} {
 		n.Store(0)
-		r := Run(t.Context(), NewAsync([]*nats.Conn{nc}, "deaf", keys, nil, 50*time.Millisecond), &Load{Keys: keys, Concurrency: 3, Rate: rate, Duration: 400 * time.Millisecond})
+		r := Run(t.Context(), NewAsync([]*nats.Conn{nc}, "deaf", keys, nil, 50*time.Millisecond), &Load{Keys: keys, Concurrency: slots, Rate: rate, Duration: 400 * time.Millisecond})
 		if r.Errors["deadline_exceeded"] < 3 || r.Counts.Allowed < 3 || r.Counts.Denied > 0 || r.Counts.Allowed+r.Counts.Failed != n.Load() {
 			t.Errorf("rate %v: got %+v, %v of %d that were asked", rate, r.Counts, r.Errors, n.Load())
 		}

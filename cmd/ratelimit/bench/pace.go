@@ -30,6 +30,9 @@ type pace struct {
 // over reports whether nothing more is to be sent.
 func (p *pace) over() bool { return p.stopped.Load() || p.clock.now() >= p.end }
 
+// longestSleep is how long a pacer may fail to notice that it should stop.
+const longestSleep = 100 * time.Millisecond
+
 // schedule calls emit at the time of each check, one after the other, and
 // calls unsent for those that were due before the end and that emit had no
 // time for. An emit that blocks delays those behind it, but not their due
@@ -47,8 +50,13 @@ func (p *pace) schedule(ctx context.Context, emit func(due time.Duration) bool, 
 			break
 		}
 		if now < due {
-			wait.sleep(due - now)
-			record(p.late, p.clock.now()-due)
+			for ; now < due && ctx.Err() == nil; now = p.clock.now() {
+				wait.sleep(min(due-now, longestSleep))
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			record(p.late, now-due)
 		}
 		if !emit(due) {
 			break

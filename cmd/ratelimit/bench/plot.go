@@ -36,15 +36,15 @@ func Plot(w io.Writer, h *hdrhistogram.Histogram) error {
 		upper := time.Duration(math.Pow(2, float64(step)/2) * float64(time.Microsecond))
 		share := float64(counts[step]) / float64(h.TotalCount())
 		length := int(math.Ceil(plotWidth * float64(counts[step]) / float64(most)))
-		if _, err := fmt.Fprintf(w, "  up to %7s  %6.2f%%  %s\n", short(upper), 100*share, strings.Repeat("#", length)); err != nil {
+		if _, err := fmt.Fprintf(w, "  up to %7s  %6.2f%%  %s\n", Short(upper), 100*share, strings.Repeat("#", length)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// short writes a duration with three digits.
-func short(d time.Duration) string {
+// Short writes a duration with three digits.
+func Short(d time.Duration) string {
 	switch {
 	case d < time.Millisecond:
 		return digits(float64(d)/1e3) + "us"

@@ -87,7 +87,8 @@ type Spread struct {
 	Max    float64 `json:"max"`
 }
 
-func spreadOf(values []float64) Spread {
+// SpreadOf returns the spread of values, which it puts into order.
+func SpreadOf(values []float64) Spread {
 	if len(values) == 0 {
 		return Spread{}
 	}
@@ -131,7 +132,7 @@ func figuresOf(rounds []*Round) Figures {
 		for _, r := range rounds {
 			values = append(values, figure(r))
 		}
-		return spreadOf(values)
+		return SpreadOf(values)
 	}
 	percentile := func(p float64) Spread {
 		return each(func(r *Round) float64 { return at(r.Latency, p) })
@@ -156,7 +157,7 @@ func ratiosOf(o *Outcome, figure func(*Round) float64) Spread {
 			values = append(values, figure(o.Target[i])/b)
 		}
 	}
-	return spreadOf(values)
+	return SpreadOf(values)
 }
 
 // at returns a percentile in microseconds.

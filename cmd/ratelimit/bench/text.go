@@ -89,7 +89,7 @@ func (r *Report) writeTable(w io.Writer) {
 		perSecond, p50, p99 = &r.Ratios.PerSecond, &r.Ratios.P50, &r.Ratios.P99
 	}
 	line("checks/s", func(f float64) string { return fmt.Sprintf("%.0f", f) }, func(f *Figures) Spread { return f.PerSecond }, perSecond)
-	us := func(f float64) string { return short(time.Duration(f * float64(time.Microsecond))) }
+	us := func(f float64) string { return Short(time.Duration(f * float64(time.Microsecond))) }
 	line("p50", us, func(f *Figures) Spread { return f.Latency.P50 }, p50)
 	line("p90", us, func(f *Figures) Spread { return f.Latency.P90 }, nil)
 	line("p99", us, func(f *Figures) Spread { return f.Latency.P99 }, p99)
