@@ -16,8 +16,8 @@ import (
 const DefaultTimeout = 2 * time.Second
 
 // Client asks the rate limiter over one NATS connection. It is safe for
-// concurrent use and needs no closing: only [Client.Wait] starts goroutines,
-// which end with the waiting, and [Client.Lease], whose leases are closed.
+// concurrent use and need not be closed before its connection is. The goroutine
+// of [Client.Wait] ends with the waiting, that of a [Lease] with its Close.
 type Client struct {
 	nc      *nats.Conn
 	prefix  string

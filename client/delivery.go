@@ -77,11 +77,10 @@ func (b *batcher) finish(m *message, split bool) {
 // takes; how large that is depends on policies that only workers know. So the
 // next messages are smaller, and grow again by one at a time. b.mu is locked.
 func (b *batcher) split(m *message, now time.Time) {
-	half := (len(m.checks) + 1) / 2
-	b.most = min(b.most, half)
+	b.most = min(b.most, (len(m.checks)+1)/2)
 	for i := len(m.checks) - 1; i >= 0; i-- {
 		if p := m.checks[i]; p != nil && p.state == stateSent {
-			p.message, p.most = 0, half
+			p.message = 0
 			b.queue.pushFront(p)
 			b.bound(p, now)
 		}

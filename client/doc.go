@@ -108,8 +108,10 @@
 //
 // A lease counts in tokens: the cost that a policy has for a check does not
 // matter to it. A limit of the algorithm leaky_bucket spaces its callers, who
-// cannot share what was taken ahead; when a lease finds such a limit, each Take
-// is a request of its own, and its answer has the Delay.
+// cannot share what was taken ahead. A lease finds that out from the first
+// Delay in a reply; from then on each Take is a request of its own, and its
+// answer has the Delay. Until then, tokens that were asked for together have
+// none.
 //
 // # Errors
 //

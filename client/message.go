@@ -56,7 +56,6 @@ func (m *message) start(id uint64, now time.Time, most int, payload int64) {
 
 // add adds a check if there is room for it. There is always room for one.
 func (m *message) add(p *pending) bool {
-	m.most = min(m.most, p.most)
 	m.requestLeft -= requestRoom + p.size
 	m.replyLeft -= replyRoom + len(p.full)
 	if n := len(m.checks); n > 0 && (n >= m.most || m.requestLeft < 0 || m.replyLeft < 0) {

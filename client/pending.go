@@ -24,7 +24,6 @@ type pending struct {
 	own      bool   // the deadline is not the one of its context
 	body     []byte // space to check the request in
 	size     int    // of the request beside requestRoom, in bytes
-	most     int    // how many checks a message with this one may have
 
 	done chan struct{} // holds a token when the answer is there
 	res  Result
@@ -41,7 +40,7 @@ func newPending() *pending { return &pending{done: make(chan struct{}, 1)} }
 // fill makes p the check of a key, unless a worker would refuse it.
 func (p *pending) fill(key, full string, opts []CheckOption) error {
 	p.request = wire.Request{Cost: 1}
-	p.full, p.size, p.most = full, len(key), wire.MaxChecks
+	p.full, p.size = full, len(key)
 	p.message = 0
 	if len(opts) > 0 {
 		if err := apply(opts, &p.request); err != nil {

@@ -27,7 +27,7 @@ return {
       local full, count = match(value, '^f(%d+):(%d+)$')
       if not full then return 0, 0 end
       full, count = tonumber(full), tonumber(count)
-      if full <= now then return 0, 0 end
+      if full <= now then return 0, 0, full end
       local a = math.min(count, most)
       return a, 0, full, a ~= count or full ~= finish
     end
@@ -43,7 +43,7 @@ return {
       return math.max(0, count - cost), 0
     end
 
-    function limit.value(count) return format('f%d:%d', finish, count), finish end
+    function limit.value(count) return finish, format('f%d:%d', finish, count) end
 
     return limit
   end,

@@ -20,7 +20,7 @@ return {
       start, len, this, previous = tonumber(start), tonumber(len), tonumber(this), tonumber(previous)
       local full = start + len
       if this > 0 then full = full + len end
-      if full <= now then return 0, 0 end
+      if full <= now then return 0, 0, full end
       local stale = false
       if len ~= micros then -- the limit was changed
         return math.min(this + previous, most), 0, full, true
@@ -51,7 +51,7 @@ return {
     function limit.value(this, previous)
       local full = begin + micros
       if this > 0 then full = full + micros end
-      return format('w%d:%d:%d:%d', begin, micros, this, previous), full
+      return full, format('w%d:%d:%d:%d', begin, micros, this, previous)
     end
 
     return limit

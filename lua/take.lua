@@ -30,10 +30,12 @@
 -- Every argument is read before the first write, because Redis does not roll
 -- back.
 --
--- When a key expires follows from its value alone, so that a write which does
--- not change it can keep the expiry, which is a third cheaper: it goes 10 to 20
--- seconds after the bucket is full, at a whole 10 seconds of the clock. Those
--- seconds are for clocks that differ after a failover.
+-- Writing is most of the cost, so there are two shorter ways than a SET with an
+-- expiry. When a key expires follows from its value alone: 10 to 20 seconds after
+-- the bucket is full, at a whole 10 seconds of the clock (those seconds are for
+-- clocks that differ after a failover). So a value that leaves this as it is
+-- keeps the expiry. And a value that is nothing but the time at which the bucket
+-- is full, where there was such a one before, is added to.
 
 local GRID = 10000000 -- in microseconds
 
@@ -44,23 +46,31 @@ if not now then
 end
 
 local values = redis.call('MGET', unpack(KEYS)) -- what is stored; further down, what is to be stored
-local lives = {} -- by key, for how many milliseconds to store it, unless it expires when it did
+local how = {} -- to store it, by key: for so many milliseconds; true adds it; else the key expires when it did
 
--- store notes what to store: a value that says the bucket is full at full,
--- where the one that is there, if any, says was.
-local cell, life
-local function store(i, value, full, was)
-  values[i] = value
+-- store notes what to store for a bucket that is full at full, and the value, if
+-- that is more than this time. What is there now says was, and says no more than
+-- that if it is bare.
+local cell, life, step, added
+local function store(i, was, bare, full, value)
   local c = full - full % GRID
   if not was or c ~= was - was % GRID then
     if c ~= cell then
       cell, life = c, format('%d', ceil(c + 2 * GRID - now, 1000))
     end
-    lives[i] = life
+    how[i] = life
+  elseif bare and not value then
+    if full - was ~= step then
+      step = full - was
+      added = format('%d', step)
+    end
+    values[i], how[i] = added, true
+    return
   end
+  values[i] = value or format('%d', full)
 end
 
-local limits, as, bs, fulls, stale, dirty = {}, {}, {}, {}, {}, {} -- by key that is not plain
+local limits, as, bs, fulls, stale, bares, dirty = {}, {}, {}, {}, {}, {}, {} -- by key that is not plain
 local result, n = {now}, 1
 local arg, key = 3, 0
 for _ = 1, tonumber(ARGV[2]) do
@@ -72,9 +82,9 @@ for _ = 1, tonumber(ARGV[2]) do
   arg = arg + 2
   local open, has, take, value, wide, widest = limit.open, limit.has, limit.take, limit.value, alg.width == 2, alg.widest
   for i = key + 1, last do
-    local v, a, b, full, old = values[i], 0, 0, nil, nil
+    local v, a, b, full, old, bare = values[i], 0, 0, nil, nil, nil
     if v and #v <= widest then -- a pattern on a longer one could take for ever
-      a, b, full, old = open(v)
+      a, b, full, old, bare = open(v)
     end
     n = n + 1
     result[n] = a
@@ -83,14 +93,12 @@ for _ = 1, tonumber(ARGV[2]) do
       result[n] = b
     end
     if i > plain then
-      limits[i], as[i], bs[i], fulls[i], stale[i] = limit, a, b, full, old
+      limits[i], as[i], bs[i], fulls[i], stale[i], bares[i] = limit, a, b, full, old, bare
       values[i] = false
     elseif has(a, b, 1) then
-      local text, at = value(take(a, b, 1))
-      store(i, text, at, full)
+      store(i, full, bare, value(take(a, b, 1)))
     elseif old then
-      local text, at = value(a, b)
-      store(i, text, at, full)
+      store(i, full, bare, value(a, b))
     else
       values[i] = false
     end
@@ -129,20 +137,21 @@ for i in pairs(dirty) do
   if as[i] == 0 and bs[i] == 0 then
     values[i] = ''
   else
-    local text, at = limits[i].value(as[i], bs[i])
-    store(i, text, at, fulls[i])
+    store(i, fulls[i], bares[i], limits[i].value(as[i], bs[i]))
   end
 end
 
 local call = redis.call
 for i = 1, #KEYS do
-  local text = values[i]
-  if text == '' then
+  local value, life = values[i], how[i]
+  if value == '' then
     call('DEL', KEYS[i])
-  elseif text and lives[i] then
-    call('SET', KEYS[i], text, 'PX', lives[i])
-  elseif text then
-    call('SET', KEYS[i], text, 'KEEPTTL')
+  elseif life == true then
+    call('INCRBY', KEYS[i], value)
+  elseif value and life then
+    call('SET', KEYS[i], value, 'PX', life)
+  elseif value then
+    call('SET', KEYS[i], value, 'KEEPTTL')
   end
 end
 

@@ -20,13 +20,14 @@ return {
     local limit = {}
 
     function limit.open(value)
-      local at, frac, length = nil, 0, 1
+      local at, frac, length, bare = nil, 0, 1, false
       if find(value, '%D') then
         at, frac, length = match(value, '^(%d+):?(%d*)([ms]?)$')
         if not at then return 0, 0 end
         at, frac, length = tonumber(at), tonumber(frac) or 0, lengths[length]
       else -- most values; quicker than a pattern with captures
         at = tonumber(value) or 0
+        bare = #value == 16 and at >= 1e15 -- no zero in front, as INCRBY wants it
       end
       local full = at
       if frac > 0 then full = full + 1 end
@@ -36,12 +37,12 @@ return {
         at, frac = ceil(full, tick), 0
       end
       local ticks = at - start
-      if ticks < 0 then return 0, 0 end
-      if ticks > longest then return size, 0, full, true end
+      if ticks < 0 then return 0, 0, full, false, bare end
+      if ticks > longest then return size, 0, full, true, bare end
       if frac > refill then frac = refill end
       local debt = ticks * refill
       if frac > size - debt then return size, 0, full, true end
-      return debt + frac, 0, full
+      return debt + frac, 0, full, false, bare
     end
 
     function limit.has(debt, _, cost) return cost * token <= size - debt end
@@ -62,8 +63,9 @@ return {
     function limit.value(debt)
       local frac = refill > 1 and fmod(debt, refill) or 0
       local at = start + (debt - frac) / refill
-      if frac == 0 then return format(whole, at), at * tick end
-      return format(rest, at, frac), (at + 1) * tick
+      if frac > 0 then return (at + 1) * tick, format(rest, at, frac) end
+      if tick > 1 then return at * tick, format(whole, at) end
+      return at
     end
 
     return limit

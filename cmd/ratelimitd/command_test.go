@@ -29,7 +29,7 @@ func TestCommandLine(t *testing.T) {
 		{name: "help", args: []string{"--help"}, stdout: "on a fresh machine this is all it takes:\n\n  ratelimitd\n"},
 		{name: "help of a command", args: []string{"worker", "--help"}, stdout: "Decide checks that come over NATS, in Redis"},
 		{name: "version", args: []string{"version"}, stdout: "dev\n"},
-		{name: "config", args: []string{"config"}, environ: []string{"RATELIMIT_QUEUE=7"}, stdout: "RATELIMIT_QUEUE           7               environment\n"},
+		{name: "config", args: []string{"config"}, environ: []string{"RATELIMIT_QUEUE=7"}, stdout: "RATELIMIT_QUEUE            7               environment\n"},
 		{name: "config of a role", args: []string{"config", "--role", "worker"}, code: 2, stdout: "RATELIMIT_QUEUE", stderr: "ratelimitd: REDIS_URL is not set, and workers share"},
 		{name: "config of no role", args: []string{"config", "--role", "manager"}, code: 2, stderr: `ratelimitd: --role "manager" must be all-in-one, worker or bridge`},
 		{name: "an unknown setting", args: []string{"config"}, environ: []string{"RATELIMIT_QUEUES=7"}, stdout: "SETTING", stderr: "ratelimitd: warning: RATELIMIT_QUEUES is not a setting and does nothing; did you mean RATELIMIT_QUEUE?"},

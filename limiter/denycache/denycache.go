@@ -42,6 +42,7 @@ package denycache
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -218,9 +219,7 @@ func (c *Cache) knownTogether(at time.Time, check *limiter.Check, res *limiter.R
 func (c *Cache) Take(ctx context.Context, checks []limiter.Check, results []limiter.Result) error {
 	at := c.clock()
 	if c.table.used.Load() == 0 {
-		err := c.store.Take(ctx, checks, results)
-		c.learn(at, checks, results)
-		return err
+		return c.ask(ctx, at, checks, results)
 	}
 	if err := limiter.Prepare(checks, results); err != nil {
 		return err
@@ -228,9 +227,7 @@ func (c *Cache) Take(ctx context.Context, checks []limiter.Check, results []limi
 	b := c.batches.Get().(*batch)
 	defer c.batches.Put(b)
 	if !c.sift(at, checks, results, b) {
-		err := c.store.Take(ctx, checks, results)
-		c.learn(at, checks, results)
-		return err
+		return c.ask(ctx, at, checks, results)
 	}
 	if len(b.open) == 0 {
 		return nil
@@ -239,14 +236,22 @@ func (c *Cache) Take(ctx context.Context, checks []limiter.Check, results []limi
 		b.checks = append(b.checks, checks[i])
 		b.results = append(b.results, results[i])
 	}
-	err := c.store.Take(ctx, b.checks, b.results)
-	c.learn(at, b.checks, b.results)
+	err := c.ask(ctx, at, b.checks, b.results)
 	for j, i := range b.open {
 		results[i] = b.results[j]
 	}
 	clear(b.checks) // keep nobody's keys alive
 	clear(b.results)
 	b.checks, b.results = b.checks[:0], b.results[:0]
+	return err
+}
+
+// ask asks the store and learns from it, unless it refused the whole batch.
+func (c *Cache) ask(ctx context.Context, at time.Time, checks []limiter.Check, results []limiter.Result) error {
+	err := c.store.Take(ctx, checks, results)
+	if !errors.Is(err, limiter.ErrInvalidCheck) && !errors.Is(err, limiter.ErrCostExceedsBurst) {
+		c.learn(at, checks, results)
+	}
 	return err
 }
 
@@ -285,7 +290,7 @@ func (c *Cache) sift(at time.Time, checks []limiter.Check, results []limiter.Res
 // asked was sent at that time.
 func (c *Cache) learn(sent time.Time, checks []limiter.Check, results []limiter.Result) {
 	local, seen := c.local(sent), false
-	var arrived int64 // likewise
+	var arrived int64 // when the answer was here, by the local clock
 	for i := range checks {
 		check, res := &checks[i], &results[i]
 		decided := res.Source == limiter.SourceRedis && res.At > 0 && res.At < maxNow

@@ -195,6 +195,20 @@ func TestErrors(t *testing.T) {
 	})
 }
 
+// TestInvalid: a batch that is refused teaches nothing, nobody is told of it, and
+// nothing crashes.
+func TestInvalid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := denycache.New(newFakeRedis(), denycache.Options{})
+		c.OnNotice(func(n denycache.Notice) { t.Errorf("told: %+v", n) })
+		for _, bad := range []limiter.Check{{}, reset("k", nil), {Op: 99, Demands: check("k", nil, 1).Demands}, check("k", hourly(t), 9)} {
+			if err := c.Take(t.Context(), []limiter.Check{reset("l", hourly(t)), bad}, make([]limiter.Result, 2)); err == nil {
+				t.Errorf("%+v: no error", bad)
+			}
+		}
+	})
+}
+
 // TestBounded: the cache forgets rather than grow.
 func TestBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

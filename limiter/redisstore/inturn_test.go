@@ -43,7 +43,12 @@ func TestInTurn(t *testing.T) {
 	for _, s := range []redisstore.Strategy{redisstore.Script, redisstore.Transaction} {
 		t.Run("Race of "+string(s), func(t *testing.T) {
 			cluster.MustDo("FLUSHALL")
-			testInTurnRace(t, redisstore.NewWithOptions(rdb, redisstore.Options{Strategy: s}), s == redisstore.Transaction)
+			wide, err := redisstore.Open(redisstore.Config{URL: cluster.URL(), Timeout: time.Minute, PoolSize: 128}) // nobody waits for a connection
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer wide.Close()
+			testInTurnRace(t, redisstore.NewWithOptions(wide, redisstore.Options{Strategy: s}), s == redisstore.Transaction)
 		})
 	}
 	t.Run("Batch", func(t *testing.T) {
@@ -101,7 +106,8 @@ func (s *oneByOne) TakeAt(ctx context.Context, now time.Time, checks []limiter.C
 // testInTurnRace: 64 callers want a token of three buckets each, of which one is
 // small. No bucket admits more than it has, and nothing is lost but what flows
 // in while tokens are held, which is nothing: these buckets take a year. Only
-// the strategy that locks optimistically may fail, and then lose what it held.
+// the strategy that locks optimistically may fail, because its callers keep
+// each other from their buckets, and then lose what it held.
 func testInTurnRace(t *testing.T, store *redisstore.Store, mayFail bool) {
 	const small, large = 40, 1000
 	year := limiter.MaxInterval
@@ -124,7 +130,7 @@ func testInTurnRace(t *testing.T, store *redisstore.Store, mayFail bool) {
 				switch res, err := take(store, []limiter.Check{c}); {
 				case err != nil:
 					failed.Add(1)
-					if !mayFail || redisstore.Reason(err) != "contended" {
+					if reason := redisstore.Reason(err); !mayFail || reason != "contended" && reason != "pool" {
 						t.Errorf("failed: %v", err)
 					}
 				case !res.InTurn || res.Source != limiter.SourceRedis || len(res.Levels) != 3:
@@ -298,7 +304,7 @@ func testInTurnNodeGone(t *testing.T, cluster *redistest.Cluster) {
 		t.Fatal(err)
 	}
 	ask := func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // a busy machine has to get through the look
 		defer cancel()
 		return store.Take(ctx, checks, results)
 	}
