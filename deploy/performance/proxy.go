@@ -19,7 +19,7 @@ type proxy struct {
 	wg     sync.WaitGroup
 
 	mu     sync.Mutex
-	open   map[net.Conn]bool
+	open   map[net.Conn]bool // to the server
 	closed bool
 }
 
@@ -55,7 +55,7 @@ func (p *proxy) close() {
 	p.wg.Wait()
 }
 
-// keep makes close close c too, or does it if that is over.
+// keep makes close close c too, or closes it if that is over.
 func (p *proxy) keep(c net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,8 +75,7 @@ func (p *proxy) drop(c net.Conn) {
 
 // serve passes one connection on until either side ends it.
 func (p *proxy) serve(client net.Conn) {
-	p.keep(client)
-	defer p.drop(client)
+	defer client.Close()
 	server, err := net.Dial("tcp", p.target)
 	if err != nil {
 		return
