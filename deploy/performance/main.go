@@ -9,7 +9,7 @@
 // With -growth it measures how cost grows instead: series of points that differ
 // in one thing, the number of keys say, and take turns.
 //
-//	go run ./deploy/performance -growth              # 24 points, seven minutes
+//	go run ./deploy/performance -growth              # 26 points, seven minutes
 //	go run ./deploy/performance -growth -run keys    # one series
 //
 // It builds the programs and starts a redis-server, a nats-server and a worker,
@@ -86,34 +86,43 @@ func run(ctx context.Context) error {
 	defer os.RemoveAll(programs)
 	on := conditions{machine: machine(ctx, programs, busy), rounds: *rounds, round: *length}
 	if *growing {
-		t := growthTable{conditions: on}
-		err := each(ctx, names, func(i int) error {
-			outcomes, err := grows[i].measure(ctx, programs, *rounds, *length)
-			if err == nil {
-				t.add(grows[i], outcomes)
-			}
-			return err
-		})
+		t, err := measureGrowth(ctx, programs, on, names, grows)
 		return publish(*write && err == nil, beginGrowth, t.markdown(), err)
 	}
+	t, err := measureRows(ctx, programs, on, names, todo)
+	if *write && err == nil {
+		err = os.WriteFile(picture, t.plot(), 0o644)
+	}
+	return publish(*write && err == nil, begin, t.markdown(), err)
+}
 
+// measureRows measures rows one after another, on one rig.
+func measureRows(ctx context.Context, programs string, on conditions, names []string, todo []row) (*table, error) {
+	t := &table{conditions: on}
 	rig, err := startRig(ctx, programs, layout{policies: policies})
 	if err != nil {
-		return err
+		return t, err
 	}
 	defer rig.stop()
-	t := table{conditions: on}
-	err = each(ctx, names, func(i int) error {
-		got, err := todo[i].measure(ctx, rig, *rounds, *length)
+	return t, each(ctx, names, func(i int) error {
+		got, err := todo[i].measure(ctx, rig, on.rounds, on.round)
 		if err == nil {
 			t.add(todo[i], got)
 		}
 		return err
 	})
-	if *write && err == nil {
-		err = os.WriteFile(picture, t.plot(), 0o644)
-	}
-	return publish(*write && err == nil, begin, t.markdown(), err)
+}
+
+// measureGrowth measures series one after another, on rigs of their own.
+func measureGrowth(ctx context.Context, programs string, on conditions, names []string, todo []series) (*growthTable, error) {
+	t := &growthTable{conditions: on}
+	return t, each(ctx, names, func(i int) error {
+		outcomes, err := todo[i].measure(ctx, programs, on.rounds, on.round)
+		if err == nil {
+			t.add(todo[i], outcomes)
+		}
+		return err
+	})
 }
 
 // each measures all of names. One that fails does not keep the others from
