@@ -60,7 +60,7 @@ func TestBadInput(t *testing.T) {
 		{"cost 2^63", good, `{"cost":9223372036854775808}`, wire.CodeInvalidRequest, "cost"},
 		{"cost 2^53+1", good, `{"cost":9007199254740993}`, wire.CodeInvalidRequest, "cost"},
 		{"cost > burst", good, `{"cost":6}`, wire.CodeCostExceedsBurst, "cost 6 is more than the burst of 5"},
-		{"cost > inline burst", good, `{"rate":2,"interval":"1s","cost":3}`, wire.CodeCostExceedsBurst, "burst of 2"},
+		{"cost > inline burst", good, `{"rate":2,"interval":"1s","cost":3}`, wire.CodeCostExceedsBurst, `cost 3 is more than the burst of 2 of limit "inline" and`},
 		{"rate 2^53", good, `{"rate":9007199254740992,"interval":"1s"}`, wire.CodeLimitNotRepresentable, "2^53"},
 		{"rate 0", good, `{"rate":0,"interval":"1s"}`, wire.CodeInvalidRequest, "rate"},
 		{"rate 1e308", good, `{"rate":1e308,"interval":"1s"}`, wire.CodeInvalidRequest, "rate"},

@@ -236,7 +236,25 @@ func (c *call) valid() error {
 	if len(c.check.Demands) == 0 {
 		return nil // there is an answer without a store
 	}
-	return c.check.Validate()
+	return validate(&c.check)
+}
+
+// validate says why a store would refuse a check, in the words of replies.
+func validate(c *limiter.Check) error {
+	err := c.Validate()
+	if err == nil {
+		return nil
+	}
+	e := toWire(err)
+	if e == nil {
+		return err
+	}
+	for i := range c.Demands {
+		if r := c.Demands[i].Rule; r != nil {
+			e.Message = strings.ReplaceAll(e.Message, r.Name(), nameOf(r))
+		}
+	}
+	return e
 }
 
 // start queues a call, or answers it if its policy says all there is to say.

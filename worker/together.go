@@ -43,13 +43,13 @@ func (q *request) all(calls []*call, g *group) error {
 		from += len(p.demands)
 	}
 	if len(tiers) > 0 {
-		if err := check.Validate(); err != nil {
+		if err := validate(&check); err != nil {
 			return err
 		}
 	}
 	for _, c := range calls {
 		if c.plan.lenient && len(c.plan.demands) > 0 {
-			if err := c.check.Validate(); err != nil {
+			if err := c.valid(); err != nil {
 				return err
 			}
 		}
