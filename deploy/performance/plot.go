@@ -72,12 +72,13 @@ func escape(s string) string {
 // those that have one, each next to the echo's.
 func (t *table) plot() []byte {
 	var d drawing
-	var fast, prompt []resultOf
+	var fast []share
+	var prompt []resultOf
 	for _, r := range t.results {
 		for _, f := range r.row.figures {
 			switch f.what {
 			case throughput(0).what:
-				fast = append(fast, r)
+				fast = append(fast, share{r.row.name, f.of(r.got), f.target})
 			case p50(0).what, p99(0).what:
 				prompt = append(prompt, r)
 			}
@@ -92,14 +93,21 @@ func (t *table) plot() []byte {
 	return d.finish("How fast the service is next to an echo on the same NATS server")
 }
 
-// throughputs draws a bar for each row: the service's checks/s to the echo's.
-func (d *drawing) throughputs(rows []resultOf) {
+// share is the checks/s of a row to those of its echo.
+type share struct {
+	name   string
+	got    bench.Spread
+	target float64
+}
+
+// throughputs draws a bar for each share.
+func (d *drawing) throughputs(rows []share) {
 	d.text(12, d.height+24, "title", "start", "Checks per second, to those of the echo (more is better)")
 	top := d.height + 40
 	bottom := top + lineHeight*float64(len(rows))
 	most := 1.0
 	for _, r := range rows {
-		most = max(most, r.got.Ratios.PerSecond.Max, r.row.figures[0].target)
+		most = max(most, r.got.Max, r.target)
 	}
 	step := niceStep(most)
 	most = math.Ceil(most/step-1e-9) * step
@@ -111,15 +119,15 @@ func (d *drawing) throughputs(rows []resultOf) {
 	}
 	for i, r := range rows {
 		y := top + lineHeight*float64(i) + (lineHeight-barHeight)/2
-		got, middle := r.got.Ratios.PerSecond, y+barHeight/2
-		d.text(plotLeft-10, y+11, "", "end", "%s", r.row.name)
-		d.bar(plotLeft, y, at(got.Median)-plotLeft, "service")
-		if got.Max > got.Min {
-			d.line(at(got.Min), middle, at(got.Max), middle, "reach")
+		middle := y + barHeight/2
+		d.text(plotLeft-10, y+11, "", "end", "%s", r.name)
+		d.bar(plotLeft, y, at(r.got.Median)-plotLeft, "service")
+		if r.got.Max > r.got.Min {
+			d.line(at(r.got.Min), middle, at(r.got.Max), middle, "reach")
 		}
-		target := at(r.row.figures[0].target)
+		target := at(r.target)
 		d.line(target, y-3, target, y+barHeight+3, "target")
-		d.text(plotRight+8, y+11, "", "start", "%.2f", got.Median)
+		d.text(plotRight+8, y+11, "", "start", "%.2f", r.got.Median)
 	}
 	d.line(at(1), top, at(1), bottom+4, "one")
 	d.text(12, bottom+36, "dim", "start", "Checks/s divided by echoes/s. Bar and figure: median of the rounds; thin line: least to greatest; red mark: target.")
