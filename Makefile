@@ -12,7 +12,7 @@ TESTFLAGS ?=
 export VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fuzz bench performance compare-strategies bench-peers image up down clean tools
+.PHONY: help build run test race lint fuzz bench performance growth compare-strategies bench-peers image up down clean tools
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ bench: ## run the benchmarks that match BENCH (all)
 performance: ## measure the table of deploy/performance.md anew, in five minutes
 	@.ci/need-redis
 	@go run ./deploy/performance -write
+
+growth: ## measure how cost grows, the second table of it, in seven minutes
+	@.ci/need-redis
+	@go run ./deploy/performance -growth -write
 
 compare-strategies: ## measure the three Redis strategies side by side, as in limiter/redisstore/README.md
 	@.ci/need-redis

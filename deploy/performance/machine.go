@@ -11,9 +11,9 @@ import (
 )
 
 // machine says what everything runs on, and how busy that was before.
-func (r *rig) machine(ctx context.Context, busy string) string {
+func machine(ctx context.Context, programs, busy string) string {
 	version := func(name string, args ...string) string {
-		out, err := r.output(ctx, name, args...)
+		out, err := output(ctx, name, args...)
 		if err != nil {
 			return "of unknown version"
 		}
@@ -25,7 +25,7 @@ func (r *rig) machine(ctx context.Context, busy string) string {
 			redis += " " + v
 		}
 	}
-	nats := strings.ReplaceAll(version(filepath.Join(r.dir, "nats-server"), "--version"), ": v", " ")
+	nats := strings.ReplaceAll(version(filepath.Join(programs, "nats-server"), "--version"), ": v", " ")
 	return fmt.Sprintf("%s: %s, %d cores, load %s before; %s, %s, %s",
 		time.Now().Format(time.DateOnly), processor(), runtime.NumCPU(), busy, runtime.Version(), nats, redis)
 }

@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -18,11 +16,26 @@ import (
 
 // rig is what is measured: processes that have the machine to themselves.
 type rig struct {
-	dir   string // with the programs in it
-	nats  string // its URL
-	redis string // its host:port
-	admin string // of the worker, host:port
-	procs []*exec.Cmd
+	programs string   // the folder with them
+	dir      string   // its own
+	nats     string   // its URL
+	redis    string   // its host:port
+	admins   []string // of the workers, host:port
+	far      *proxy   // between the workers and Redis, or nil
+	procs    []*exec.Cmd
+	natsPID  int
+}
+
+// layout is what a rig is made of.
+type layout struct {
+	workers  int // 0 is one
+	policies string
+	settings []string // of the workers, NAME=value
+
+	// delay is what Redis's answers take longer, on a way that is longer by a
+	// proxy even if the delay is zero. Without far there is none.
+	far   bool
+	delay time.Duration
 }
 
 // policies are those of the worker. Keys under bench have a limit that admits
@@ -37,69 +50,100 @@ const policies = `policies:
     limits: 1000/s
 `
 
-// startRig builds the programs and starts the processes. What it leaves behind
-// is the caller's to stop.
-func startRig(ctx context.Context) (*rig, error) {
+// build builds the programs, into a folder that is the caller's to remove.
+func build(ctx context.Context) (string, error) {
 	dir, err := os.MkdirTemp("", "ratelimit-performance-")
+	if err != nil {
+		return "", err
+	}
+	if _, err := output(ctx, "go", "build", "-trimpath", "-o", dir+"/", "./cmd/ratelimitd", "./cmd/ratelimit", "github.com/nats-io/nats-server/v2"); err != nil {
+		_ = os.RemoveAll(dir)
+		return "", err
+	}
+	return dir, nil
+}
+
+// startRig starts the processes. What it leaves behind is the caller's to stop.
+func startRig(ctx context.Context, programs string, l layout) (*rig, error) {
+	dir, err := os.MkdirTemp(programs, "rig-")
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{dir: dir}
-	if err := r.start(ctx); err != nil {
+	r := &rig{programs: programs, dir: dir}
+	if err := r.start(ctx, l); err != nil {
 		r.stop()
 		return nil, err
 	}
 	return r, nil
 }
 
-func (r *rig) start(ctx context.Context) error {
-	redisServer, err := exec.LookPath("redis-server")
-	if err != nil {
-		return errors.New("redis-server is not on the PATH; .ci/need-redis installs it")
-	}
-	if _, err := r.output(ctx, "go", "build", "-trimpath", "-o", r.dir+"/", "./cmd/ratelimitd", "./cmd/ratelimit", "github.com/nats-io/nats-server/v2"); err != nil {
-		return err
+func (r *rig) start(ctx context.Context, l layout) error {
+	for _, name := range []string{"redis-server", "redis-cli"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return fmt.Errorf("%s is not on the PATH; .ci/need-redis installs it", name)
+		}
 	}
 	file := filepath.Join(r.dir, "policies.yaml")
-	if err := os.WriteFile(file, []byte(policies), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(l.policies), 0o600); err != nil {
 		return err
 	}
-	var natsAddr string
-	for _, addr := range []*string{&natsAddr, &r.redis, &r.admin} {
-		if *addr, err = freeAddr(); err != nil {
-			return err
-		}
+	natsAddr, err := freeAddr()
+	if err != nil {
+		return err
+	}
+	if r.redis, err = freeAddr(); err != nil {
+		return err
 	}
 	r.nats = "nats://" + natsAddr
 	_, natsPort, _ := net.SplitHostPort(natsAddr)
 	_, redisPort, _ := net.SplitHostPort(r.redis)
-	for _, p := range []struct {
-		name  string
-		args  []string
-		ready func() error
-	}{
-		{redisServer, []string{"--port", redisPort, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", r.dir}, r.flush},
-		{filepath.Join(r.dir, "nats-server"), []string{"-a", "127.0.0.1", "-p", natsPort}, func() error { return dial(natsAddr) }},
-		{filepath.Join(r.dir, "ratelimitd"), []string{"worker"}, r.workerReady},
-	} {
-		cmd := exec.Command(p.name, p.args...)
-		cmd.Env = []string{
-			"PATH=" + os.Getenv("PATH"), "NATS_URL=" + r.nats, "REDIS_URL=redis://" + r.redis,
-			"RATELIMIT_POLICIES=" + file, "RATELIMIT_ADMIN_ADDR=" + r.admin,
-		}
-		// An interrupt is for this program, which stops them in order.
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		var log bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &log, &log
-		if err := cmd.Start(); err != nil {
+
+	path := "PATH=" + os.Getenv("PATH")
+	if _, err := r.run(ctx, r.flush, []string{path},
+		"redis-server", "--port", redisPort, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", r.dir); err != nil {
+		return err
+	}
+	if r.natsPID, err = r.run(ctx, func() error { return dial(natsAddr) }, []string{path},
+		filepath.Join(r.programs, "nats-server"), "-a", "127.0.0.1", "-p", natsPort); err != nil {
+		return err
+	}
+	redis := r.redis
+	if l.far {
+		if r.far, err = startProxy(r.redis, l.delay); err != nil {
 			return err
 		}
-		r.procs = append(r.procs, cmd)
-		if err := until(ctx, p.ready); err != nil {
-			return fmt.Errorf("%s is not ready: %w\n%s", filepath.Base(p.name), err, log.String())
+		redis = r.far.addr
+	}
+	for range max(1, l.workers) {
+		admin, err := freeAddr()
+		if err != nil {
+			return err
+		}
+		r.admins = append(r.admins, admin)
+		env := append([]string{path, "NATS_URL=" + r.nats, "REDIS_URL=redis://" + redis, "RATELIMIT_POLICIES=" + file, "RATELIMIT_ADMIN_ADDR=" + admin}, l.settings...)
+		if _, err := r.run(ctx, func() error { return ready(admin) }, env, filepath.Join(r.programs, "ratelimitd"), "worker"); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// run starts a process, waits until it is ready, and returns its id.
+func (r *rig) run(ctx context.Context, ready func() error, env []string, name string, args ...string) (int, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Env = env
+	// An interrupt is for this program, which stops them in order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	r.procs = append(r.procs, cmd)
+	if err := until(ctx, ready); err != nil {
+		return 0, fmt.Errorf("%s is not ready: %w\n%s", filepath.Base(name), err, log.String())
+	}
+	return cmd.Process.Pid, nil
 }
 
 // until calls ready until it returns nil, for ten seconds.
@@ -124,12 +168,15 @@ func (r *rig) stop() {
 		_ = p.Wait()
 		kill.Stop()
 	}
+	if r.far != nil {
+		r.far.close()
+	}
 	_ = os.RemoveAll(r.dir)
 }
 
 // output runs a command and returns what it prints. The error has what it
 // complained about.
-func (r *rig) output(ctx context.Context, name string, args ...string) ([]byte, error) {
+func output(ctx context.Context, name string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
@@ -141,8 +188,9 @@ func (r *rig) output(ctx context.Context, name string, args ...string) ([]byte, 
 	return out, nil
 }
 
-func (r *rig) workerReady() error {
-	res, err := http.Get("http://" + r.admin + "/readyz")
+// ready returns nil if the worker with that address is.
+func ready(admin string) error {
+	res, err := http.Get("http://" + admin + "/readyz")
 	if err != nil {
 		return err
 	}
@@ -153,25 +201,19 @@ func (r *rig) workerReady() error {
 	return nil
 }
 
+// ask sends a command to Redis, and returns what it answers.
+func (r *rig) ask(ctx context.Context, command ...string) (string, error) {
+	host, port, _ := net.SplitHostPort(r.redis)
+	out, err := output(ctx, "redis-cli", append([]string{"-h", host, "-p", port, "-e", "--raw"}, command...)...)
+	return strings.TrimRight(string(out), "\n"), err
+}
+
 // flush empties Redis, so that no row finds what another has left.
 func (r *rig) flush() error {
-	conn, err := net.DialTimeout("tcp", r.redis, time.Second)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := io.WriteString(conn, "FLUSHALL\r\n"); err != nil {
-		return err
-	}
-	answer := make([]byte, len("+OK\r\n"))
-	if _, err := io.ReadFull(conn, answer); err != nil {
-		return err
-	}
-	if string(answer) != "+OK\r\n" {
-		return fmt.Errorf("redis answers %q to FLUSHALL", answer)
-	}
-	return nil
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	_, err := r.ask(ctx, "FLUSHALL")
+	return err
 }
 
 func dial(addr string) error {

@@ -85,41 +85,55 @@ func service(name, args string, figures ...figure) row {
 // measure carries the run out.
 func (r *row) measure(ctx context.Context, on *rig, rounds int, length time.Duration) (*result, error) {
 	if r.benchmark != "" {
-		return r.measureBenchmark(ctx, on, rounds)
+		return r.measureBenchmark(ctx, rounds)
 	}
 	if err := on.flush(); err != nil {
 		return nil, err
 	}
-	args := append([]string{
-		"bench", "--json", "--baseline", "--server", on.nats,
-		"--redis", "redis://" + on.redis, "--metrics", "http://" + on.admin + "/metrics",
+	report, err := on.bench(ctx, rounds, length, append([]string{"--baseline"}, r.bench...)...)
+	if err != nil {
+		return nil, err
+	}
+	return &result{Report: *report}, nil
+}
+
+// bench runs ratelimit bench. A run in which a check failed, or was not
+// answered from Redis, is an error.
+func (r *rig) bench(ctx context.Context, rounds int, length time.Duration, args ...string) (*bench.Report, error) {
+	args = append([]string{
+		"bench", "--json", "--server", r.nats, "--redis", "redis://" + r.redis,
 		"--rounds", strconv.Itoa(rounds), "--duration", (time.Duration(rounds) * length).String(),
-	}, r.bench...)
-	out, err := on.output(ctx, filepath.Join(on.dir, "ratelimit"), args...)
+	}, args...)
+	for _, admin := range r.admins {
+		args = append(args, "--metrics", "http://"+admin+"/metrics")
+	}
+	out, err := output(ctx, filepath.Join(r.programs, "ratelimit"), args...)
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, out)
 	}
-	var got result
-	if err := json.Unmarshal(out, &got.Report); err != nil {
+	var report bench.Report
+	if err := json.Unmarshal(out, &report); err != nil {
 		return nil, err
 	}
-	c := got.Service.Counts
-	switch {
-	case got.Interrupted:
+	if report.Interrupted {
 		return nil, context.Canceled
-	case c.Failed > 0 || got.Baseline.Counts.Failed > 0:
-		return nil, fmt.Errorf("%d checks and %d echoes failed: %v, %v", c.Failed, got.Baseline.Counts.Failed, got.Service.Errors, got.Baseline.Errors)
-	case c.Degraded > c.Answered()/1000:
+	}
+	for _, side := range []*bench.Figures{&report.Service, report.Baseline} {
+		if side != nil && side.Counts.Failed > 0 {
+			return nil, fmt.Errorf("%d checks or echoes failed: %v", side.Counts.Failed, side.Errors)
+		}
+	}
+	if c := report.Service.Counts; c.Degraded > c.Answered()/1000 {
 		return nil, fmt.Errorf("%d of %d checks were answered from memory, so this was not the service with Redis; let it have the machine to itself", c.Degraded, c.Answered())
 	}
-	return &got, nil
+	return &report, nil
 }
 
 // nsPerOp finds the time in a line of a Go benchmark.
 var nsPerOp = regexp.MustCompile(`(?m)^Benchmark.*\s([0-9.]+) ns/op`)
 
-func (r *row) measureBenchmark(ctx context.Context, on *rig, rounds int) (*result, error) {
-	out, err := on.output(ctx, "go", "test", "-run", "^$", "-bench", r.benchmark, "-count", strconv.Itoa(rounds), "./client")
+func (r *row) measureBenchmark(ctx context.Context, rounds int) (*result, error) {
+	out, err := output(ctx, "go", "test", "-run", "^$", "-bench", r.benchmark, "-count", strconv.Itoa(rounds), "./client")
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, out)
 	}

@@ -11,24 +11,37 @@ import (
 	"github.com/quotaworker/ratelimit/cmd/ratelimit/bench"
 )
 
-// document is where the table goes, between two lines of its own.
+// document is where the tables go, each between two lines of its own.
 const (
-	document = "deploy/performance.md"
-	begin    = "<!-- begin: go run ./deploy/performance -write -->\n"
-	end      = "<!-- end -->\n"
+	document    = "deploy/performance.md"
+	begin       = "<!-- begin: go run ./deploy/performance -write -->\n"
+	beginGrowth = "<!-- begin: go run ./deploy/performance -growth -write -->\n"
+	end         = "<!-- end -->\n"
 )
 
-// table is the result of a run.
-type table struct {
+// conditions are what a run was measured under.
+type conditions struct {
 	machine string
 	rounds  int
 	round   time.Duration
+}
+
+// table is the result of a run.
+type table struct {
+	conditions
 	lines   []string
-	bars    []bar
+	results []resultOf
+}
+
+// resultOf is what a row came to.
+type resultOf struct {
+	row row
+	got *result
 }
 
 // add adds the figures of a row.
 func (t *table) add(r row, got *result) {
+	t.results = append(t.results, resultOf{r, got})
 	name := r.name
 	for _, f := range r.figures {
 		value := f.of(got)
@@ -47,11 +60,6 @@ func (t *table) add(r row, got *result) {
 		t.lines = append(t.lines, fmt.Sprintf("| %s | %s | %.2f%s | %s | %s %v%s | %s | %s | %s |",
 			name, f.what, value.Median, f.unit, spread, sign, f.target, f.unit, verdict,
 			perSecond(&got.Service), perSecond(got.Baseline)))
-		score := value.Median / f.target
-		if f.most {
-			score = f.target / value.Median
-		}
-		t.bars = append(t.bars, bar{r.name + ": " + f.what, fmt.Sprintf("%.2f%s", value.Median, f.unit), score})
 		name = ""
 	}
 }
@@ -71,8 +79,9 @@ func (t *table) markdown() string {
 		t.machine, t.rounds, t.round, strings.Join(t.lines, "\n"))
 }
 
-// writeInto puts the table into a file, in the place of the one before.
-func (t *table) writeInto(file string) error {
+// writeInto puts a table into a file after the line begin, in the place of the
+// one before.
+func writeInto(file, begin, table string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -84,7 +93,7 @@ func (t *table) writeInto(file string) error {
 	}
 	var out bytes.Buffer
 	out.Write(before)
-	out.WriteString(begin + "\n" + t.markdown() + "\n" + end)
+	out.WriteString(begin + "\n" + table + "\n" + end)
 	out.Write(after)
 	return os.WriteFile(file, out.Bytes(), 0o644)
 }

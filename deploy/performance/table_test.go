@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/xml"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +18,7 @@ func TestTableReplacesTheOneBefore(t *testing.T) {
 	for _, ns := range []float64{70, 40} {
 		var all table
 		all.add(row{name: "lease", figures: []figure{perOp(50)}}, &result{perOp: bench.Spread{Median: ns, Min: ns - 1, Max: ns + 1}})
-		if err := all.writeInto(file); err != nil {
+		if err := writeInto(file, begin, all.markdown()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -41,15 +40,37 @@ func TestTableNeedsItsPlace(t *testing.T) {
 	if err := os.WriteFile(file, []byte("nothing\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := new(table).writeInto(file); err == nil {
+	if err := writeInto(file, begin, ""); err == nil {
 		t.Error("a file without the two lines: no error")
 	}
 	text, err := os.ReadFile("../performance.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if before, after, ok := strings.Cut(string(text), begin); !ok || !strings.Contains(after, end) || strings.Contains(before, end) {
-		t.Error("deploy/performance.md does not have the two lines between which the table goes")
+	for _, line := range []string{begin, beginGrowth} {
+		if before, after, ok := strings.Cut(string(text), line); !ok || !strings.Contains(after, end) || strings.Contains(after, line) || strings.Count(before, end) != strings.Count(before, "<!-- begin") {
+			t.Errorf("deploy/performance.md does not have the line %q and one for the end", line)
+		}
+	}
+}
+
+// TestTablesShareAPage writes the second table and leaves the first one alone.
+func TestTablesShareAPage(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "page.md")
+	page := "one\n" + begin + "old\n" + end + "two\n" + beginGrowth + "old\n" + end + "three\n"
+	if err := os.WriteFile(file, []byte(page), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeInto(file, beginGrowth, "new"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "one\n" + begin + "old\n" + end + "two\n" + beginGrowth + "\nnew\n" + end + "three\n"
+	if string(got) != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -74,25 +95,5 @@ func TestTimeOfABenchmark(t *testing.T) {
 	m := nsPerOp.FindAllStringSubmatch("cpu: AMD\nBenchmarkLease/one-2         \t16061918\t        74.22 ns/op\t       0 B/op\nPASS\n", -1)
 	if len(m) != 1 || m[0][1] != "74.22" {
 		t.Errorf("got %v", m)
-	}
-}
-
-func TestPlot(t *testing.T) {
-	var all table
-	all.add(row{name: "a < b", figures: []figure{perOp(50)}}, &result{perOp: bench.Spread{Median: 100}})
-	all.add(row{name: "fast", figures: []figure{perOp(50)}}, &result{perOp: bench.Spread{Median: 1}})
-	got := svg(all.bars)
-	for _, want := range []string{
-		`a &lt; b: time a check</text>`,
-		`<rect class="missed" x="440" y="29" width="80"`, // half of the target's 160
-		`<rect class="met" x="440" y="55" width="400"`,   // cut
-		`100.00 ns</text>`,
-	} {
-		if !strings.Contains(got, want) {
-			t.Errorf("%q is missing in\n%s", want, got)
-		}
-	}
-	if err := xml.Unmarshal([]byte(got), new(struct{})); err != nil {
-		t.Errorf("it is no XML: %v", err)
 	}
 }
