@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/micro"
 
@@ -59,6 +60,14 @@ func BenchmarkHandle(b *testing.B) {
 				e.Handle(m)
 			}
 		})
+	}
+}
+
+// BenchmarkMetrics is the part of it that counting takes.
+func BenchmarkMetrics(b *testing.B) {
+	e := newRig(b, nil, Options{}).worker.routes()[1].handler
+	for b.Loop() {
+		e.count(true, false, limiter.SourceRedis, 250*time.Microsecond)
 	}
 }
 
