@@ -128,7 +128,7 @@ func TestNetworkFaults(t *testing.T) {
 			err := store.Take(ctx, one(fmt.Sprint(tt.name, i), rule, 1), make([]limiter.Result, 1))
 			took := time.Since(from)
 			cancel()
-			if got := redisstore.Reason(err); !slices.Contains(tt.reason, got) || took > tt.within+50*time.Millisecond {
+			if got := redisstore.Reason(err); !slices.Contains(tt.reason, got) || took > tt.within+late {
 				t.Errorf("%s: reason %q after %s, want %q within %s; error %v", tt.name, got, took, tt.reason, tt.within, err)
 			}
 		}
@@ -177,7 +177,7 @@ func TestServerFaults(t *testing.T) {
 				if got := redisstore.Reason(err); got != tt.reason || res.Source != limiter.SourceNone {
 					t.Errorf("reason %q, want %q; %+v, error %v", got, tt.reason, res, err)
 				}
-				if took := time.Since(from); took > 100*time.Millisecond {
+				if took := time.Since(from); took > late {
 					t.Errorf("it took %s", took)
 				}
 			}
@@ -301,13 +301,17 @@ func TestMaxClients(t *testing.T) {
 		if got := redisstore.Reason(err); got != "refused" && got != "closed" {
 			t.Errorf("reason %q, want refused or closed; error %v", got, err)
 		}
-		if took := time.Since(from); took > 200*time.Millisecond {
+		if took := time.Since(from); took > late {
 			t.Errorf("it took %s", took)
 		}
 	}
 	say("CONFIG SET maxclients 1000")
 	eventually(t, func() error { _, err := take(store, one("k", hundred(t), 1)); return err })
 }
+
+// late is how much later than promised an answer may be, on a machine that is
+// busy with others. What does not keep its promise takes five seconds or more.
+const late = time.Second
 
 // TestPaused: a server that is stopped accepts connections and answers
 // nothing. Every Take returns by its deadline, and the scripts that run when
@@ -339,7 +343,7 @@ func TestPaused(t *testing.T) {
 	}
 	wg.Wait()
 	server.Resume()
-	if d := time.Duration(slowest.Load()); d > 100*time.Millisecond {
+	if d := time.Duration(slowest.Load()); d > 50*time.Millisecond+late {
 		t.Errorf("the slowest Take took %s, want about 50 ms", d)
 	}
 	t.Logf("the slowest of %d took %s", callers, time.Duration(slowest.Load()))

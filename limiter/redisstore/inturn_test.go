@@ -130,7 +130,7 @@ func testInTurnRace(t *testing.T, store *redisstore.Store, mayFail bool) {
 				switch res, err := take(store, []limiter.Check{c}); {
 				case err != nil:
 					failed.Add(1)
-					if reason := redisstore.Reason(err); !mayFail || reason != "contended" && reason != "pool" {
+					if reason := redisstore.Reason(err); !mayFail || reason != "contended" && reason != "pool" && reason != "timeout" { // five seconds are not always enough
 						t.Errorf("failed: %v", err)
 					}
 				case !res.InTurn || res.Source != limiter.SourceRedis || len(res.Levels) != 3:
