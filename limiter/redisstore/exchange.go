@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -47,6 +48,17 @@ func exchanges(checks []limiter.Check, l layout) []*exchange {
 		e.marks, e.dirty = make([]limiter.Mark, len(e.names)), make([]bool, len(e.names))
 	}
 	return all
+}
+
+// eachExchange runs the exchanges of a batch, and gives its checks their answers.
+func eachExchange(l layout, checks []limiter.Check, results []limiter.Result, run func(*exchange) error) error {
+	var failed error
+	for _, e := range exchanges(checks, l) {
+		err := run(e)
+		e.settle(results, err)
+		failed = errors.Join(failed, err)
+	}
+	return failed
 }
 
 // read reads the buckets, and after them the time, in one round trip: in this

@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,13 +18,9 @@ type hash struct {
 }
 
 func (h *hash) decide(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error {
-	var failed error
-	for _, e := range exchanges(checks, h.layout) {
-		err := h.run(ctx, e, now, checks, results)
-		e.settle(results, err)
-		failed = errors.Join(failed, err)
-	}
-	return failed
+	return eachExchange(h.layout, checks, results, func(e *exchange) error {
+		return h.run(ctx, e, now, checks, results)
+	})
 }
 
 func (h *hash) run(ctx context.Context, e *exchange, now time.Time, checks []limiter.Check, results []limiter.Result) error {

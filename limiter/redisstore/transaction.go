@@ -31,13 +31,9 @@ type transaction struct {
 }
 
 func (t *transaction) decide(ctx context.Context, now time.Time, checks []limiter.Check, results []limiter.Result) error {
-	var failed error
-	for _, e := range exchanges(checks, t.layout) {
-		err := t.run(ctx, e, now, checks, results)
-		e.settle(results, err)
-		failed = errors.Join(failed, err)
-	}
-	return failed
+	return eachExchange(t.layout, checks, results, func(e *exchange) error {
+		return t.run(ctx, e, now, checks, results)
+	})
 }
 
 // run tries until nobody has come in between.
