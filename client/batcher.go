@@ -25,9 +25,9 @@ const (
 
 // batcher sends the checks of many callers in few messages. While a few checks
 // are under way, another one is sent at once and alone. Otherwise it waits in
-// the queue until a reply arrives, or until the queue fills a message. So
-// nothing waits for company, and messages grow by themselves as there is more
-// to do.
+// the queue until a reply arrives and those whom it answers have asked again,
+// or until the queue fills a message. So nothing waits for company that is not
+// there, and messages grow by themselves as there is more to do.
 //
 // The work is done by those who are there anyway: a caller who submits or
 // leaves, and the goroutine in which nats.go delivers replies.
@@ -64,7 +64,7 @@ func newBatcher(c *Client) *batcher {
 		most:    wire.MaxChecks,
 	}
 	b.checks.New = func() any { return newPending() }
-	b.messages.New = func() any { return newMessage() }
+	b.messages.New = func() any { return new(message) }
 	b.watch, b.expiry = stopped(b.look), stopped(b.expire)
 	return b
 }

@@ -39,10 +39,6 @@ type message struct {
 	replies wire.Replies
 }
 
-func newMessage() *message {
-	return new(message)
-}
-
 // start makes m a message for up to so many checks and bytes.
 func (m *message) start(id uint64, now time.Time, most int, payload int64) {
 	m.id, m.taken = id, now

@@ -29,8 +29,8 @@
 //     a reply subject, and one whose caller has stopped waiting. The header
 //     wire.HeaderTimeout says how long it waits, counted from the arrival
 //     here; without it Options.MaxAge counts. What is not a number from 0 to
-//     a day in milliseconds counts as no header. In the body timeout_ms can
-//     say that it is less, also for one of several checks.
+//     a day in milliseconds counts as no header. In the body timeout_ms says
+//     the same, also for one of several checks; the shortest counts.
 //   - A reply subject is the caller's choice, so it is not used when it would
 //     make a worker talk to a service on the caller's behalf: subjects under
 //     "ratelimit." and those that begin with "$" get no reply, and their checks

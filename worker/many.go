@@ -1,8 +1,6 @@
 package worker
 
-import (
-	"github.com/quotaworker/ratelimit/client/wire"
-)
+import "github.com/quotaworker/ratelimit/client/wire"
 
 // What a reply takes at most: replyRoom for a check, without its key and the
 // name of its policy, and limitRoom more for each of several limits.

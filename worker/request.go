@@ -156,7 +156,7 @@ func validate(c *limiter.Check) error {
 	return e
 }
 
-// start queues a call, or answers it if its policy says all there is to say.
+// start queues a call, or answers it if it is known.
 func (q *request) start(c *call) {
 	w := q.endpoint.worker
 	w.flight.start()

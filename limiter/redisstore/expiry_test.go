@@ -206,6 +206,34 @@ func TestReadsStored(t *testing.T) {
 	}
 }
 
+// TestMendsStored: a bucket that is further from full than its limit allows is
+// written down as empty by a check that takes, to the microsecond, whatever the
+// digits that were there.
+func TestMendsStored(t *testing.T) {
+	server, store := start(t)
+	rdb := open(t, server.URL())
+	rule := limitertest.MustCompile(t, limiter.Limit{Rate: 1, Interval: time.Second, Burst: 5})
+	for i, value := range []string{
+		"1763712009123457",
+		"0001763712009123457",
+		"9999999999999999",
+		"17637120091234570",
+		strings.Repeat("9", 40),
+	} {
+		key := fmt.Sprint("k", i)
+		if err := rdb.Set(t.Context(), "rl:{"+key+"}:default", value, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		results := make([]limiter.Result, 1)
+		if err := store.TakeAt(t.Context(), limitertest.Epoch, one(key, rule, 1), results); err != nil {
+			t.Errorf("%q: %v", value, err)
+		}
+		if got, want := rdb.Get(t.Context(), "rl:{"+key+"}:default").Val(), "1763712005123457"; results[0].Allowed || got != want {
+			t.Errorf("%q: allowed %t, then stored %q, want a denial and %q", value, results[0].Allowed, got, want)
+		}
+	}
+}
+
 // TestClock: the time is that of Redis, to the microsecond.
 func TestClock(t *testing.T) {
 	_, store := start(t)

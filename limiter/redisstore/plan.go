@@ -29,7 +29,7 @@ type plan struct {
 	layout  layout
 	index   map[bucketID]int // bucket
 
-	// What args makes of it.
+	// What command makes of it.
 	text   []byte       // the names of the buckets
 	names  []string     // in the order of the script's KEYS
 	order  []int        // buckets in that order
